@@ -1,0 +1,370 @@
+/* The bridge: everything a gateway decides, as one state machine.
+ *
+ * What happened goes in as an event with the time it happened; what should be
+ * done comes out as actions, through one callback, during the call. No clock,
+ * socket, thread, file or log inside, and no memory but the block that is
+ * handed to bridge_init(). The daemon (loop.c) and the simulator are two
+ * drivers of the same code.
+ *
+ *   FRAME TIME STORED BROKER_UP BROKER_DOWN DELIVERED MESSAGE RECORD START
+ *                        │
+ *                        ▼   bridge_step()          bridge_deadline()
+ *   SEND STORE FORGET FETCH PUBLISH SUBSCRIBE CONNECT ACCEPT NOTE
+ *
+ * From a sensor: FRAME → STORE → STORED → SEND ack + PUBLISH → DELIVERED →
+ * FORGET. To a sensor: MESSAGE → which sessions → STORE → SEND (REGISTER first
+ * where the device lacks the id) → acknowledged → FORGET. While the broker is
+ * away STORE and acknowledgements go on and PUBLISH waits. Restart: RECORD
+ * events, then START.
+ *
+ * Times are milliseconds since 1970 that never run backwards while the program
+ * runs: the driver adds a monotonic clock to the wall clock of its start, so
+ * that deadlines mean the same after a restart.
+ *
+ * seq: one ascending number for everything that is handed to the store. The seq
+ * of a message is also its name towards the broker and its place in its queue.
+ */
+#ifndef BRIDGE_BRIDGE_H
+#define BRIDGE_BRIDGE_H
+
+#include "mqttsn/packet.h"
+#include "radio/link.h"
+
+#define BRIDGE_NEVER     UINT64_MAX
+#define BRIDGE_LINKS_MAX 32
+
+struct bridge; /* lives in the memory handed to bridge_init() */
+
+/* ---- what is stored -------------------------------------------------------- */
+
+#define BRIDGE_QUEUE_BROKER 0u /* the queue to the broker; any other is a session's id */
+
+enum bridge_flag {
+    BRIDGE_FLAG_RETAIN = 1, /* publish as, or was received as, a retained message */
+    BRIDGE_FLAG_RELEASED =
+        2, /* QoS 2, from a sensor: PUBREL is here; to a sensor: PUBREC is here */
+    BRIDGE_FLAG_DELIVERED =
+        4, /* QoS 2, from a sensor: the broker has it, PUBREL is still to come */
+};
+
+struct bridge_message {
+    uint64_t seq;
+    uint32_t queue;
+    uint32_t session; /* the sensor it came from, or goes to */
+    uint64_t received_ms;
+    uint64_t expires_ms; /* 0: never */
+    uint8_t qos;
+    uint8_t flags; /* enum bridge_flag */
+    uint16_t mid;  /* from a sensor: its message id */
+    uint8_t class; /* 0: the default class */
+    struct sn_bytes topic;
+    struct sn_bytes payload;
+};
+
+/* State of a session, in parts that change apart from each other. The values
+ * are written and read by restore.c only. */
+enum bridge_record_kind {
+    BRIDGE_RECORD_SESSION = 1, /* key 0: client id, address, state, deadlines */
+    BRIDGE_RECORD_WILL = 2,    /* key 0 */
+    BRIDGE_RECORD_TOPIC = 3,   /* key: topic id */
+    BRIDGE_RECORD_FILTER = 4,  /* key: a number per subscription */
+    BRIDGE_RECORD_ACCOUNT = 5, /* session 0 */
+};
+
+struct bridge_record {
+    uint32_t session;
+    enum bridge_record_kind kind;
+    uint32_t key;
+    struct sn_bytes value;
+};
+
+/* ---- events ---------------------------------------------------------------- */
+
+enum bridge_event_type {
+    BRIDGE_ON_FRAME,        /* a link received a frame */
+    BRIDGE_ON_TIME,         /* nothing but the time */
+    BRIDGE_ON_STORED,       /* everything up to this ticket is durable */
+    BRIDGE_ON_STORE_FAILED, /* the operations up to this ticket could not be made durable */
+    BRIDGE_ON_FETCHED,      /* the answer to FETCH */
+    BRIDGE_ON_RECORD,       /* at restart: a state record */
+    BRIDGE_ON_QUEUE,        /* at restart: what a queue holds */
+    BRIDGE_ON_OPEN,         /* at restart: a QoS 2 exchange with a sensor that has not ended */
+    BRIDGE_ON_START,        /* all records have been given */
+    BRIDGE_ON_BROKER_UP,
+    BRIDGE_ON_BROKER_DOWN, /* lost, or could not be reached */
+    BRIDGE_ON_DELIVERED,   /* the broker has taken, or refused for good, a message */
+    BRIDGE_ON_SUBSCRIBED,
+    BRIDGE_ON_UNSUBSCRIBED,
+    BRIDGE_ON_MESSAGE, /* the broker sent a message */
+    BRIDGE_ON_STOP,    /* the driver wants to end: no new work */
+};
+
+struct bridge_event {
+    enum bridge_event_type type;
+    union {
+        struct {
+            uint16_t link;
+            struct radio_address from;
+            struct sn_bytes bytes;
+        } frame;
+        struct {
+            uint64_t ticket;
+        } stored; /* STORED, STORE_FAILED */
+        struct {
+            uint32_t queue;
+            const struct bridge_message *messages; /* ascending seq, not DELIVERED ones */
+            size_t count;
+            bool end; /* nothing stored in this queue lies beyond the last one */
+        } fetched;
+        struct bridge_record record;
+        struct {
+            uint32_t queue;
+            uint64_t first;
+            uint64_t last;
+            uint64_t count; /* without DELIVERED ones */
+            uint64_t bytes; /* payloads */
+        } queue;
+        struct {
+            uint64_t seq;
+            uint32_t session;
+            uint16_t mid;
+            uint8_t flags;
+        } open; /* a QoS 2 row of queue 0 that is not RELEASED, or is DELIVERED */
+        struct {
+            uint64_t next_seq; /* the first one that is free */
+        } start;
+        struct {
+            uint32_t conn;
+            bool session_present;
+            uint16_t window; /* how many QoS 1 and 2 messages may be undecided */
+            uint8_t max_qos; /* highest the broker allows */
+        } up;
+        struct {
+            uint32_t conn;
+            const char *why; /* one line for the log */
+        } down;
+        struct {
+            uint32_t conn;
+            uint64_t seq;
+            uint8_t code; /* 0, or the broker's reason code from 0x80 up: refused for good */
+        } delivered;
+        struct {
+            uint32_t conn;
+            uint32_t request; /* of the action */
+            uint8_t code;     /* SUBSCRIBED: granted QoS, or 0x80 and up: refused */
+        } subscribed;         /* SUBSCRIBED, UNSUBSCRIBED */
+        struct {
+            uint32_t conn;
+            uint64_t token; /* for ACCEPT; 0: none is wanted */
+            uint8_t qos;
+            bool retain;       /* a retained message, sent because of a subscription */
+            uint32_t expiry_s; /* MQTT 5 message expiry; 0: none */
+            struct sn_bytes topic;
+            struct sn_bytes payload;
+        } message;
+    };
+};
+
+/* ---- actions --------------------------------------------------------------- */
+
+/* Broker connections: 0 is shared by all sensors (aggregating), any other
+ * belongs to the session of that id (transparent). */
+enum bridge_action_type {
+    /* to a link */
+    BRIDGE_DO_SEND,
+    /* to the store, each with a ticket */
+    BRIDGE_DO_STORE,  /* a message; its seq is the ticket */
+    BRIDGE_DO_MARK,   /* set flags of a stored message */
+    BRIDGE_DO_FORGET, /* a message */
+    BRIDGE_DO_SAVE,   /* a record, replacing one of the same session, kind and key */
+    BRIDGE_DO_ERASE,  /* a record; kind 0: all of the session and its queue */
+    BRIDGE_DO_FETCH,  /* messages of a queue, without ticket */
+    /* to the broker */
+    BRIDGE_DO_CONNECT,
+    BRIDGE_DO_DISCONNECT,
+    BRIDGE_DO_PUBLISH,
+    BRIDGE_DO_SUBSCRIBE,
+    BRIDGE_DO_UNSUBSCRIBE,
+    BRIDGE_DO_ACCEPT, /* the MESSAGE of this token is ours now */
+    /* to the operator */
+    BRIDGE_DO_NOTE,
+};
+
+/* Every refusal, drop, give-up and recovery: notes.def. */
+enum bridge_note {
+#define NOTE(name, level, text) BRIDGE_NOTE_##name,
+#include "bridge/notes.def"
+#undef NOTE
+    BRIDGE_NOTE_COUNT,
+};
+
+enum bridge_note_level {
+    BRIDGE_LEVEL_DEBUG,
+    BRIDGE_LEVEL_INFO,
+    BRIDGE_LEVEL_WARNING,
+    BRIDGE_LEVEL_ERROR,
+};
+
+/* All pointers are borrowed for the call. */
+struct bridge_action {
+    enum bridge_action_type type;
+    bool lazy; /* store actions: need not hurry to the disk */
+    union {
+        struct {
+            uint16_t link;
+            struct radio_address to;
+            struct sn_bytes bytes;
+        } send;
+        struct {
+            struct bridge_message message;
+        } store;
+        struct {
+            uint64_t ticket;
+            uint32_t queue;
+            uint64_t seq;
+            uint8_t flags; /* MARK: these become set */
+        } row;             /* MARK, FORGET */
+        struct {
+            uint64_t ticket;
+            struct bridge_record record;
+        } record; /* SAVE, ERASE */
+        struct {
+            uint32_t queue;
+            uint64_t from; /* the lowest seq wanted */
+            uint32_t count;
+        } fetch;
+        struct {
+            uint32_t conn;
+            bool clean;
+            struct sn_bytes client_id;  /* conn 0: empty, the driver knows */
+            struct sn_bytes will_topic; /* empty: no will */
+            struct sn_bytes will_message;
+            uint8_t will_qos;
+            bool will_retain;
+        } connect;
+        struct {
+            uint32_t conn;
+        } disconnect;
+        struct {
+            uint32_t conn;
+            struct bridge_message message;
+        } publish;
+        struct {
+            uint32_t conn;
+            uint32_t request;
+            uint8_t qos;
+            bool wants_retained; /* false: retained messages are known already (MQTT 5) */
+            struct sn_bytes filter;
+        } subscribe; /* SUBSCRIBE, UNSUBSCRIBE */
+        struct {
+            uint64_t token;
+        } accept;
+        struct {
+            enum bridge_note note;
+            struct sn_bytes client; /* empty: nobody in particular */
+            uint16_t link;          /* UINT16_MAX: no link in particular */
+            struct sn_bytes detail; /* text; may be empty */
+            uint64_t number;        /* what it counts or measures; meaning in notes.def */
+        } note;
+    };
+};
+
+typedef void bridge_emit_fn(void *ctx, const struct bridge_action *action);
+
+/* ---- configuration --------------------------------------------------------- */
+
+struct bridge_link_config {
+    const char *name;
+    uint32_t frame_max;     /* octets of one MQTT-SN message on this link */
+    uint32_t retry_ms;      /* T_retry before anything was measured */
+    uint32_t retry_min_ms;  /* measured round trips never shorten it below this */
+    uint32_t retry_max_ms;  /* nor does back-off lengthen it beyond this */
+    uint8_t retries;        /* N_retry */
+    uint32_t bits_per_s;    /* what the air carries; 0: no limit worth pacing */
+    uint32_t overhead_bits; /* per frame: preamble, framing, turn-around as bits */
+    bool qos_minus_one;     /* PUBLISH without a connection is accepted */
+    bool roam;              /* PINGREQ with a ClientId from a new address is served */
+    bool forwarders;        /* encapsulated frames are accepted */
+};
+
+struct bridge_predefined {
+    const char *client; /* NULL: every client; that of a client wins */
+    uint16_t tid;
+    const char *topic;
+};
+
+struct bridge_config {
+    uint8_t gateway_id;
+    bool ack_stored; /* ack = stored; else a sensor's message is acknowledged by the broker's */
+    bool broker_ack_stored; /* broker_ack = stored; else ACCEPT at once */
+    uint32_t max_clients;
+    uint32_t max_topics;        /* topic ids of one client */
+    uint32_t max_subscriptions; /* of one client */
+    uint32_t max_queue;         /* messages waiting for one client */
+    uint64_t max_backlog;       /* messages waiting for the broker */
+    uint32_t max_live;          /* of these, how many are kept in memory */
+    uint16_t max_client_id;     /* octets */
+    uint32_t qos0_backlog;      /* QoS 0 messages kept in memory while the broker is away */
+    uint32_t reconnect_min_ms;  /* back-off towards the broker */
+    uint32_t reconnect_max_ms;
+    uint32_t awake_messages; /* given to a sleeper per wake; 0: all */
+    const struct bridge_link_config *links;
+    size_t link_count;
+    const struct bridge_predefined *predefined;
+    size_t predefined_count;
+    uint64_t seed; /* of back-off jitter and hash tables */
+};
+
+/* ---- life ------------------------------------------------------------------ */
+
+/* Makes a bridge in size octets of zeroed memory, aligned as malloc aligns. NULL when
+ * size is too small for the configuration. The configuration and what it
+ * points to must outlive the bridge. Nothing needs to be freed afterwards. */
+struct bridge *bridge_init(void *memory, size_t size, const struct bridge_config *config,
+                           bridge_emit_fn *emit, void *ctx);
+
+/* The least memory with which bridge_init() succeeds. */
+size_t bridge_memory_min(const struct bridge_config *config);
+
+/* Feeds one event. now_ms never goes backwards. */
+void bridge_step(struct bridge *b, uint64_t now_ms, const struct bridge_event *event);
+
+/* When to feed TIME at the latest; BRIDGE_NEVER: no need. */
+uint64_t bridge_deadline(const struct bridge *b);
+
+/* ---- looking in ------------------------------------------------------------ */
+
+/* For each direction: accepted = delivered + expired + dropped + queued. */
+struct bridge_account {
+    uint64_t accepted;
+    uint64_t delivered;
+    uint64_t expired;
+    uint64_t dropped;
+    uint64_t queued;
+};
+
+struct bridge_status {
+    struct bridge_account up[3];   /* from sensors, by QoS (QoS -1 counts as 0) */
+    struct bridge_account down[3]; /* to sensors, one per recipient */
+    uint32_t clients;              /* sessions known */
+    uint32_t active;
+    uint32_t asleep; /* and awake */
+    uint32_t lost;
+    uint32_t subscriptions;
+    uint32_t filters; /* at the broker */
+    bool broker_up;
+    uint64_t memory_used;
+    uint64_t memory_size;
+    uint64_t notes[BRIDGE_NOTE_COUNT];
+};
+void bridge_get_status(const struct bridge *b, struct bridge_status *out);
+
+const char *bridge_note_name(enum bridge_note note);
+const char *bridge_note_text(enum bridge_note note);
+enum bridge_note_level bridge_note_level(enum bridge_note note);
+
+/* Recomputes everything that can be derived and asserts that it agrees. Slow;
+ * for tests, the simulator and the fuzzer. */
+void bridge_check(const struct bridge *b);
+
+#endif

@@ -1,0 +1,72 @@
+/* The MQTT side: connections to a broker, without saying by which library.
+ *
+ * The core decides when to connect, what to publish and in which order; this
+ * module carries it out and reports what happened. It owns its threads, which
+ * touch nothing but its mailboxes.
+ *
+ * Publishing: the core hands messages in the order of their seq and never more
+ * than the window of BROKER_UP at a time. DELIVERED comes once for each, when
+ * the broker has taken it (PUBACK, PUBCOMP; for QoS 0 when it was written).
+ * After BROKER_DOWN everything not DELIVERED is undecided; after the next
+ * BROKER_UP the core hands it over again in order. A QoS 2 message that the
+ * library still has in flight from before is recognised by its seq and not
+ * sent a second time; DELIVERED comes when its handshake ends.
+ *
+ * Receiving: at QoS 1 and 2 MESSAGE carries a token other than 0, and the
+ * broker hears no acknowledgement before broker_accept(token). Until then the
+ * connection, and every other one, receives nothing more: accept soon. At
+ * QoS 0 the token is 0. If too many wait unread, QoS 0 messages are dropped
+ * and counted.
+ */
+#ifndef BRIDGE_BROKER_H
+#define BRIDGE_BROKER_H
+
+#include "bridge/bridge.h"
+
+struct broker;
+
+struct broker_options {
+    const char *url;       /* tcp:// ssl:// ws:// wss:// host[:port] */
+    const char *client_id; /* of connection 0 */
+    const char *username;  /* NULL: none */
+    const char *password;  /* NULL: none */
+    const char *ca_file;   /* NULL: the system's */
+    const char *cert_file; /* NULL: none */
+    const char *key_file;  /* NULL: in cert_file */
+    bool verify;           /* check the server's certificate and name */
+    uint16_t keepalive_s;
+    uint16_t connect_timeout_s;
+    uint16_t max_inflight;     /* upper bound of the window reported with BROKER_UP */
+    uint8_t protocol;          /* 5, falls back to 4 (3.1.1) when the broker refuses 5; or 4 */
+    uint32_t session_expiry_s; /* how long the broker keeps our session, MQTT 5 */
+};
+
+/* Starts the threads, connects nothing. Returns 0, or -1 with one line for the
+ * operator in why. Signals must be blocked by the caller before. */
+int broker_open(const struct broker_options *o, struct broker **out, char *why, size_t why_size);
+
+/* Lets what was published go out, at most wait_ms; disconnects; ends. */
+void broker_close(struct broker *b, uint32_t wait_ms);
+
+/* Takes a copy of one broker action of the core: CONNECT, DISCONNECT, PUBLISH,
+ * SUBSCRIBE, UNSUBSCRIBE, ACCEPT. */
+void broker_put(struct broker *b, const struct bridge_action *action);
+
+/* End of a turn of the loop: wakes the thread if there is something to do. */
+void broker_flush(struct broker *b);
+
+/* A descriptor that is readable while events wait; and the next one, false
+ * when there is none. Events: BROKER_UP, BROKER_DOWN, DELIVERED, SUBSCRIBED,
+ * UNSUBSCRIBED, MESSAGE. What an event points to is valid until the next call. */
+int broker_fd(const struct broker *b);
+bool broker_next_event(struct broker *b, struct bridge_event *event);
+
+struct broker_figures {
+    uint64_t published; /* handed to the library */
+    uint64_t received;  /* from the broker */
+    uint64_t dropped;   /* QoS 0 from the broker, mailbox full */
+    uint64_t connects;  /* attempts */
+};
+void broker_figures(struct broker *b, struct broker_figures *out);
+
+#endif
