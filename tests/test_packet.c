@@ -1113,6 +1113,10 @@ static void print_frame(const struct sn_packet *p)
     static uint8_t out[SN_PACKET_MAX];
     const size_t len = sn_encode(p, out, sizeof out);
     json_t *line = json_pack("{so so}", "hex", hex_of(sn_bytes(out, len)), "fields", fields_of(p));
+    struct sn_packet inner;
+    if (p->type == SN_FORWARD && sn_decode(p->forward.inner, &inner) == SN_OK) {
+        json_object_set_new(line, "inner", fields_of(&inner));
+    }
     (void)json_dumpf(line, stdout, JSON_COMPACT | JSON_SORT_KEYS);
     (void)putchar('\n');
     json_decref(line);
