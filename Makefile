@@ -24,6 +24,7 @@ WARNINGS := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmiss
 LANGUAGE := -std=c11 -D_GNU_SOURCE -DSNBRIDGE_VERSION='"$(VERSION)"' -I. $(WARNINGS) -pthread
 ALL_CFLAGS := $(LANGUAGE) $(CFLAGS) $(SANFLAGS) -MMD -MP
 LIBS     := -lpaho-mqtt3as -lssl -lcrypto $(shell pkg-config --libs libserialport inih sqlite3 2>/dev/null) -lm -pthread
+TEST_LIBS := -lcmocka -ljansson
 
 # noun.c is core; noun_technology.c, loop.c, control.c and main.c are edge.
 EDGE     := $(wildcard radio/link_*.c) \
@@ -80,7 +81,7 @@ $(BUILD)/sn%: $(BUILD)/tools/sn%.o $(TOOLS_O) $(RADIO_O) $(MQTTSN_O)
 	$(call SHOW,LD)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(ALL_O)
-	$(call SHOW,LD)$(CC) $(ALL_CFLAGS) -o $@ $^ -lcmocka $(LIBS)
+	$(call SHOW,LD)$(CC) $(ALL_CFLAGS) -o $@ $^ $(TEST_LIBS) $(LIBS)
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(ALL_O)
 	$(call SHOW,LD)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
