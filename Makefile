@@ -11,12 +11,12 @@ ifndef V
 SHOW      = @echo "  $(1) $@";
 endif
 
+comma := ,
 # Set SANITIZE=address,undefined for a checked build in a folder of its own.
 ifdef SANITIZE
 BUILD    := build/$(subst $(comma),-,$(SANITIZE))
 SANFLAGS := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 endif
-comma := ,
 
 CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
@@ -150,7 +150,7 @@ lint: ## includes, symbols, layout and the other compiler's warnings
 SOURCES := $(foreach folder,mqttsn radio bridge sim tools tests,$(wildcard $(folder)/*.c $(folder)/*.h))
 
 tidy: ## clang-tidy; slower than lint
-	@printf '%s\n' $(filter %.c,$(SOURCES)) | \
+	@printf '%s\n' $(filter-out tests/%,$(filter %.c,$(SOURCES))) | \
 	  xargs -P $(JOBS) -n 4 sh -c 'eval "clang-tidy --quiet $$* -- $$OTHER_CFLAGS" 2>/dev/null' tidy
 
 fmt: ## let clang-format decide the layout
