@@ -61,7 +61,7 @@ $(BUILD)/sn%: $(BUILD)/tools/sn%.o $(TOOLS_O) $(RADIO_O) $(MQTTSN_O)
 	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BRIDGE_O) $(RADIO_O) $(MQTTSN_O) $(TOOLS_O)
-	$(CC) $(ALL_CFLAGS) -o $@ $^ -lcmocka $(LIBS)
+	$(CC) $(ALL_CFLAGS) -o $@ $^ -lcmocka -ljansson $(LIBS)
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(RADIO_O) $(MQTTSN_O)
 	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
