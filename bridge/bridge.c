@@ -482,5 +482,6 @@ void bridge_get_status(const struct bridge *b, struct bridge_status *out)
 {
     *out = b->status;
     out->broker_up = b->broker == BROKER_IS_UP;
+    out->undecided = b->inflight + b->inflight0;
     out->memory_used = arena_used(&b->arena);
 }

@@ -354,6 +354,7 @@ struct bridge_status {
     uint32_t subscriptions;
     uint32_t filters; /* at the broker */
     bool broker_up;
+    uint32_t undecided; /* messages handed to the broker that it has not taken yet */
     uint64_t memory_used;
     uint64_t memory_size;
     uint64_t notes[BRIDGE_NOTE_COUNT];

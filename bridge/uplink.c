@@ -433,7 +433,7 @@ static bool may_publish(const struct bridge *b, const struct message *m)
 
 void uplink_pump(struct bridge *b)
 {
-    if (b->broker != BROKER_IS_UP)
+    if (b->broker != BROKER_IS_UP || b->stopping)
         return;
     while (b->next_publish != NULL && may_publish(b, b->next_publish)) {
         struct message *m = b->next_publish;
