@@ -33,6 +33,7 @@
  */
 #include "bridge/broker.h"
 #include "bridge/broker_mail.h"
+#include "bridge/broker_reach.h"
 #include "bridge/broker_wake.h"
 
 #include <MQTTAsync.h>
@@ -61,6 +62,7 @@
 #define WAITING_MAX      65536u /* commands of the loop before QoS 0 is refused */
 #define WAITING_OCTETS   (64u * 1024u * 1024u)
 #define DISCONNECT_MS    500u  /* for a DISCONNECT to go out */
+#define REACH_MS         1000u /* to find out why a broker cannot be reached */
 #define GIVE_UP_MS       4000u /* broker_close: beyond this the thread is left behind */
 #define STALLED_MS       5000u
 #define WHY_MAX          240u
@@ -141,12 +143,13 @@ struct connection {
     MQTTAsync handle;
     uint8_t handle_protocol; /* the handle was made for */
     enum connection_state state;
-    bool wanted;     /* the core wants it to be connected */
-    bool spoiled;    /* the handle must not be used for another connection */
-    bool fell_back;  /* the other protocol was tried in this attempt */
-    bool todo_retry; /* connect again with the other protocol */
-    bool todo_close; /* connected although nobody wants it any more */
-    bool cut;        /* no acknowledgement may be sent any more */
+    bool wanted;       /* the core wants it to be connected */
+    bool spoiled;      /* the handle must not be used for another connection */
+    bool fell_back;    /* the other protocol was tried in this attempt */
+    bool todo_retry;   /* connect again with the other protocol */
+    bool todo_explain; /* find out why the attempt failed, and report it */
+    bool todo_close;   /* connected although nobody wants it any more */
+    bool cut;          /* no acknowledgement may be sent any more */
     /* what it was asked to connect with */
     bool clean;
     bool has_will;
@@ -171,6 +174,7 @@ struct connection {
 
 struct broker {
     char *url;
+    char *host;
     char *client_id;
     char *username;
     char *password;
@@ -768,25 +772,24 @@ static const char *refusal_3_1_1(int code)
     return code >= 1 && code <= 5 ? names[code] : NULL;
 }
 
-/* One line for the operator: why the attempt failed. */
-static void explain(const struct connection *c, int code, int reason, const char *message,
+/* One line for the operator: why the attempt failed. False: Paho did not say. */
+static bool explain(const struct connection *c, int code, int reason, const char *message,
                     char *why, size_t size)
 {
-    const char *refusal = c->handle_protocol == PROTOCOL_5 && reason >= 0x80
-                              ? MQTTReasonCode_toString((enum MQTTReasonCodes)reason)
-                              : refusal_3_1_1(code);
-    if (refusal != NULL)
-        snprintf(why, size, "connection refused by the broker: %s", refusal);
+    const char *refusal = refusal_3_1_1(code);
+    if (c->handle_protocol == PROTOCOL_5)
+        refusal = MQTTReasonCode_toString((enum MQTTReasonCodes)(reason >= 0x80 ? reason : code));
+    if (refusal != NULL && (code > 0 || reason >= 0x80))
+        snprintf(why, size, "refused by the broker: %s", refusal);
     else if (c->why[0] != '\0')
         snprintf(why, size, "%s", c->why);
     else if (message != NULL && strstr(message, "timeout") != NULL)
         snprintf(why, size, "no answer within %u s", c->broker->options.connect_timeout_s);
     else if (message != NULL && strstr(message, "completion") != NULL)
         snprintf(why, size, "the connection was closed before CONNACK");
-    else if (code > 0)
-        snprintf(why, size, "cannot connect: %s", strerror(code));
     else
-        snprintf(why, size, "cannot connect (is the address right, and does a broker listen?)");
+        return false;
+    return true;
 }
 
 /* Whether the broker does not speak the protocol we tried: it says so (MQTT 5:
@@ -808,11 +811,12 @@ static void connect_failed(struct connection *c, int code, int reason, const cha
         is_wrong_protocol(code, reason, message)) {
         c->todo_retry = true;
         b->todo = true;
-        pthread_cond_broadcast(&b->work);
-    } else if (c->wanted) {
+    } else if (c->wanted && explain(c, code, reason, message, why, sizeof why)) {
         c->wanted = false;
-        explain(c, code, reason, message, why, sizeof why);
         report_down(c, why);
+    } else if (c->wanted) {
+        c->todo_explain = true;
+        b->todo = true;
     }
     pthread_cond_broadcast(&b->work);
     pthread_mutex_unlock(&b->lock);
@@ -1075,6 +1079,22 @@ static void fall_back(struct connection *c)
     b->protocol = c->handle_protocol == PROTOCOL_5 ? PROTOCOL_3_1_1 : PROTOCOL_5;
     pthread_mutex_unlock(&b->lock);
     try_connect(c);
+}
+
+static void report_unreachable(struct connection *c)
+{
+    struct broker *b = c->broker;
+    char why[WHY_MAX];
+    if (broker_reach(b->host, b->port, REACH_MS, why, sizeof why))
+        snprintf(why, sizeof why, "%s",
+                 is_tls(b->url) ? "no TLS connection came about"
+                                : "the connection was closed before it was ready");
+    pthread_mutex_lock(&b->lock);
+    if (c->wanted && c->state == CONNECTION_IDLE) {
+        c->wanted = false;
+        report_down(c, why);
+    }
+    pthread_mutex_unlock(&b->lock);
 }
 
 static void wait_until_idle(struct connection *c, uint32_t wait_ms)
@@ -1357,11 +1377,15 @@ static void do_rest(struct broker *b)
         for (struct connection *c = b->connections[i]; c != NULL; c = c->next) {
             pthread_mutex_lock(&b->lock);
             const bool retry = c->todo_retry;
+            const bool unknown = c->todo_explain && c->wanted;
             const bool close = c->todo_close && !c->wanted;
             c->todo_retry = false;
+            c->todo_explain = false;
             pthread_mutex_unlock(&b->lock);
             if (retry)
                 fall_back(c);
+            else if (unknown)
+                report_unreachable(c);
             else if (close)
                 begin_disconnect(c);
         }
@@ -1428,8 +1452,9 @@ static bool is_busy(const struct broker *b)
         for (const struct connection *c = b->connections[i]; c != NULL; c = c->next) {
             if (c->state != CONNECTION_UP)
                 continue;
-            if (c->flights.next != &c->flights)
-                return true;
+            for (const struct flight *f = c->flights.next; f != &c->flights; f = f->next)
+                if (f->kind == FLIGHT_PUBLISH && !f->silent)
+                    return true;
             for (const struct flight *f = c->carried.next; f != &c->carried; f = f->next)
                 if (f->state != FLIGHT_SETTLED)
                     return true;
@@ -1516,8 +1541,9 @@ static void *run(void *ctx)
 
 /* ---- the loop's side -------------------------------------------------------------------------------- */
 
-/* The port in scheme://host[:port][/path], or the scheme's own. 0: not a URL. */
-static uint16_t url_port(const char *url)
+/* Takes scheme://host[:port][/path] apart. The port is the scheme's own when none
+ * is given, and 0 when this is no such URL. The caller frees the host. */
+static uint16_t take_apart(const char *url, char **host)
 {
     static const struct {
         const char *scheme;
@@ -1525,19 +1551,28 @@ static uint16_t url_port(const char *url)
     } known[] = {{"tcp://", 1883},   {"mqtt://", 1883}, {"ssl://", 8883},
                  {"mqtts://", 8883}, {"ws://", 80},     {"wss://", 443}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        const size_t len = strlen(known[i].scheme);
-        if (strncmp(url, known[i].scheme, len) != 0)
+        const size_t skip = strlen(known[i].scheme);
+        if (strncmp(url, known[i].scheme, skip) != 0)
             continue;
-        const char *host = url + len;
-        const char *end = host + strcspn(host, "/");
+        const char *from = url + skip;
+        const char *end = from + strcspn(from, "/");
         const char *colon = end;
-        while (colon > host && isdigit((unsigned char)colon[-1]))
+        while (colon > from && isdigit((unsigned char)colon[-1]))
             colon--;
-        if (colon > host && colon < end && colon[-1] == ':' && colon - 1 > host) {
-            const long port = strtol(colon, NULL, 10);
-            return port > 0 && port < 65536 ? (uint16_t)port : 0;
+        long port = known[i].port;
+        if (colon > from && colon[-1] == ':') {
+            port = strtol(colon, NULL, 10);
+            end = colon - 1;
         }
-        return end > host && end[-1] != ':' ? known[i].port : 0;
+        if (end > from && *from == '[' && end[-1] == ']') {
+            from++;
+            end--;
+        }
+        if (end <= from || port < 1 || port > 65535)
+            return 0;
+        *host = strndup(from, (size_t)(end - from));
+        assert(*host != NULL);
+        return (uint16_t)port;
     }
     return 0;
 }
@@ -1559,6 +1594,7 @@ static void release(struct broker *b)
     if (b->events_fd >= 0)
         close(b->events_fd);
     free(b->url);
+    free(b->host);
     free(b->client_id);
     free(b->username);
     free(b->password);
@@ -1570,7 +1606,8 @@ static void release(struct broker *b)
 
 int broker_open(const struct broker_options *o, struct broker **out, char *why, size_t why_size)
 {
-    const uint16_t port = url_port(o->url);
+    char *host = NULL;
+    const uint16_t port = take_apart(o->url, &host);
     if (port == 0) {
         snprintf(why, why_size,
                  "broker url \"%s\": expected tcp://, ssl://, ws:// or wss:// and host[:port]",
@@ -1578,6 +1615,7 @@ int broker_open(const struct broker_options *o, struct broker **out, char *why, 
         return -1;
     }
     struct broker *b = allocate(sizeof *b);
+    b->host = host;
     b->port = port;
     b->options = *o;
     b->url = copy_text(o->url);
