@@ -751,11 +751,7 @@ static void on_puback(struct sn_client *c, uint64_t now_ms, const struct sn_pack
                       c->open.mid == p->ack.mid && !c->open.parked;
 
     if (!ours) {
-        if (p->ack.mid == 0 && p->ack.code != SN_ACCEPTED) {
-            on_late_refusal(c, now_ms, p);
-        } else {
-            discard(c, SN_OK, SN_PUBACK);
-        }
+        discard(c, SN_OK, SN_PUBACK);
     } else if (p->ack.code == SN_ACCEPTED) {
         if (c->open.qos == 1) {
             finish(c, SN_RESULT_ACCEPTED, SN_ACCEPTED, 1);
@@ -1133,7 +1129,9 @@ static void on_session(struct sn_client *c, uint64_t now_ms, const struct sn_pac
 /* What answers a request of ours. */
 static void on_answer(struct sn_client *c, uint64_t now_ms, const struct sn_packet *p)
 {
-    if (c->state != SN_CLIENT_ACTIVE) {
+    if (p->type == SN_PUBACK && p->ack.mid == 0 && p->ack.code != SN_ACCEPTED) {
+        on_late_refusal(c, now_ms, p);
+    } else if (c->state != SN_CLIENT_ACTIVE) {
         discard(c, SN_OK, p->type);
     } else if (p->type == SN_REGACK) {
         on_regack(c, now_ms, p);
