@@ -14,6 +14,7 @@ BUILD says where the programs are (default "build"), so that the same scenarios 
 on sanitized ones. Arguments of a scenario file choose tests by a part of their name.
 """
 
+import json
 import os
 import re
 import select
@@ -281,21 +282,45 @@ class Bridge(Process):
         )
 
     def status(self):
-        """The lines "name value" of `snbridge status`, numbers as numbers."""
-        answer = self.ask("status")
+        """What `snbridge status --json` says, as a dict."""
+        answer = self.ask("status", "--json")
         assert answer.returncode == 0, answer.stderr
-        return parse_status(answer.stdout)
+        return json.loads(answer.stdout)
 
-    def wait_for_status(self, name, value, seconds=PATIENCE):
+    def note(self, name):
+        """How often the bridge has said so, from its counters."""
+        return self.status()["notes"][name]
+
+    def wait_for_status(self, condition, what, seconds=PATIENCE):
+        """Polls until condition(status) is true; returns that status."""
+
         def reached():
-            return self.status().get(name) == value
+            status = self.status()
+            return status if condition(status) else None
 
         try:
-            wait_until(reached, "", seconds)
-        except AssertionError:
-            raise AssertionError(
-                "status: %s is %r, not %r" % (name, self.status().get(name), value)
-            ) from None
+            return wait_until(reached, what, seconds)
+        except AssertionError as error:
+            raise AssertionError("%s\n%s" % (error, json.dumps(self.status()))) from None
+
+    def wait_until_delivered(self, seconds=PATIENCE):
+        """Nothing is queued or undecided any more."""
+        return self.wait_for_status(
+            lambda s: s["up"]["queued"] == 0 and s["undecided"] == 0,
+            "the broker has everything",
+            seconds,
+        )
+
+    def check_account(self):
+        """Nothing vanishes: what was accepted is delivered, expired, dropped or queued."""
+        status = self.status()
+        for direction in ("up", "down"):
+            account = dict(status[direction])
+            accepted = account.pop("accepted")
+            assert accepted == sum(account.values()), "the account does not add up: %s %s" % (
+                direction,
+                status[direction],
+            )
 
     def stop(self, seconds=PATIENCE):
         code = self.end(signal.SIGTERM, seconds)
@@ -307,16 +332,6 @@ class Bridge(Process):
                 text = file.read()
             if match := self.SANITIZERS.search(text):
                 raise AssertionError(text[match.start() : match.start() + 4000])
-
-
-def parse_status(text):
-    found = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) >= 2:
-            value = words[-1]
-            found["_".join(words[:-1]).rstrip(":")] = int(value) if value.isdigit() else value
-    return found
 
 
 class Cable:
@@ -487,6 +502,7 @@ class Env:
         try:
             for bridge in bridges:
                 if bridge.is_running():
+                    bridge.check_account()
                     bridge.stop()
         finally:
             for process in reversed(self.started):
