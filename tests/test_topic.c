@@ -115,6 +115,49 @@ static void cut_characters_are_refused(void **state)
     }
 }
 
+/* What a character's octets hold, by the bit patterns of RFC 3629 alone. */
+static bool is_character(const uint8_t *text, size_t len)
+{
+    const uint8_t lead = (uint8_t)(len == 2 ? 0xC0 : len == 3 ? 0xE0 : 0xF0);
+    const uint8_t lead_mask = (uint8_t)(len == 2 ? 0xE0 : len == 3 ? 0xF0 : 0xF8);
+    uint32_t c = (uint32_t)(text[0] & ~lead_mask);
+    if ((text[0] & lead_mask) != lead) {
+        return false;
+    }
+    for (size_t i = 1; i < len; i++) {
+        if ((text[i] & 0xC0) != 0x80) {
+            return false;
+        }
+        c = c << 6 | (text[i] & 0x3F);
+    }
+    return shortest(c) == len && c <= 0x10FFFF && (c < 0xD800 || c > 0xDFFF);
+}
+
+/* With every second, third and fourth octet there is, not only with those that
+ * an encoder would write. */
+static void every_longer_sequence_is_a_character_or_refused(void **state)
+{
+    static const uint8_t later[] = {0x00, 0x7F, 0x80, 0xBF, 0xC0, 0xFF};
+    (void)state;
+
+    for (size_t len = 2; len <= 4; len++) {
+        for (unsigned first = 0xC0; first <= 0xFF; first++) {
+            for (unsigned second = 0; second <= 0xFF; second++) {
+                for (size_t i = 0; i < COUNT(later) * COUNT(later); i++) {
+                    const uint8_t text[] = {(uint8_t)first, (uint8_t)second,
+                                            later[i % COUNT(later)], later[i / COUNT(later)]};
+                    const bool whole = len == (first < 0xE0 ? 2u : first < 0xF0 ? 3u : 4u);
+                    const bool good = sn_utf8_check(sn_bytes(text, len)) == SN_OK;
+                    if (whole && good != is_character(text, len)) {
+                        fail_msg("%02X %02X %02X %02X: %d", text[0], text[1], text[2], text[3],
+                                 good);
+                    }
+                }
+            }
+        }
+    }
+}
+
 static void octets_that_begin_no_character_are_refused(void **state)
 {
     (void)state;
@@ -372,6 +415,7 @@ int main(void)
         cmocka_unit_test(values_above_10ffff_are_refused),
         cmocka_unit_test(overlong_forms_are_refused),
         cmocka_unit_test(cut_characters_are_refused),
+        cmocka_unit_test(every_longer_sequence_is_a_character_or_refused),
         cmocka_unit_test(octets_that_begin_no_character_are_refused),
         cmocka_unit_test(a_fault_is_found_behind_good_text),
         cmocka_unit_test(names_are_text_without_wildcards),
