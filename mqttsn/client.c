@@ -476,14 +476,14 @@ static void open_request(struct sn_client *c, enum sn_type what, struct sn_topic
                          int8_t qos, struct sn_bytes kept)
 {
     c->open.what = (uint8_t)what;
-    c->open.step = (uint8_t)what;
+    c->open.step = what == SN_PUBLISH ? 0 : (uint8_t)what; /* REGISTER may come first */
     c->open.topic_kind = (uint8_t)topic.kind;
     c->open.tid = topic.tid;
     c->open.qos = qos;
     c->open.retain = false;
     c->open.sent = false;
     c->open.cured = false;
-    c->open.mid = take_mid(c);
+    c->open.mid = what == SN_PUBLISH ? 0 : take_mid(c);
     c->open.slot = 0;
     c->open.len = (uint16_t)kept.len;
     if (kept.len > 0) {

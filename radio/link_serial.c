@@ -143,7 +143,7 @@ static int termios_open(struct serial_port *p)
     }
     cfmakeraw(&t);
     t.c_cflag |= CLOCAL | CREAD;
-    t.c_cflag &= ~(tcflag_t)(PARENB | PARODD | CSTOPB | CRTSCTS);
+    t.c_cflag &= ~(tcflag_t)(PARENB | PARODD | CSTOPB);
     t.c_iflag &= ~(tcflag_t)(IXON | IXOFF | IXANY | INPCK);
     if (o->parity != RADIO_SERIAL_PARITY_NONE) {
         t.c_cflag |= PARENB | (o->parity == RADIO_SERIAL_PARITY_ODD ? PARODD : 0);
@@ -151,9 +151,7 @@ static int termios_open(struct serial_port *p)
     if (o->stop_bits == 2) {
         t.c_cflag |= CSTOPB;
     }
-    if (o->flow == RADIO_SERIAL_FLOW_RTSCTS) {
-        t.c_cflag |= CRTSCTS;
-    } else if (o->flow == RADIO_SERIAL_FLOW_XONXOFF) {
+    if (o->flow == RADIO_SERIAL_FLOW_XONXOFF) {
         t.c_iflag |= IXON | IXOFF;
     }
     /* A pty has no rate; anything else that did not take it would be mute. */
@@ -166,7 +164,8 @@ static int termios_open(struct serial_port *p)
 /* ---- the port of a stream link --------------------------------------------- */
 
 /* What both ways have in common. VMIN 1 makes read() tell "nothing yet" from
- * "gone". Without HUPCL closing leaves DTR as it is. */
+ * "gone". Without HUPCL closing leaves DTR as it is. RTS/CTS is set here again,
+ * because libserialport 0.1.1 puts CRTSCTS into c_iflag, where it does nothing. */
 static void finish(const struct serial_port *p, int fd)
 {
     struct termios t;
@@ -174,6 +173,8 @@ static void finish(const struct serial_port *p, int fd)
         t.c_cc[VMIN] = 1;
         t.c_cc[VTIME] = 0;
         t.c_cflag = p->options.keep_dtr ? t.c_cflag & ~(tcflag_t)HUPCL : t.c_cflag | HUPCL;
+        t.c_cflag &= ~(tcflag_t)CRTSCTS;
+        t.c_cflag |= p->options.flow == RADIO_SERIAL_FLOW_RTSCTS ? CRTSCTS : 0;
         tcsetattr(fd, TCSANOW, &t);
     }
     ioctl(fd, TIOCEXCL);
@@ -298,6 +299,34 @@ static const char *what_is_wrong(const struct radio_serial_options *o)
     return NULL;
 }
 
+static int run(struct serial_port *p, int fd, struct radio_link **out)
+{
+    const struct radio_stream_options stream = {
+        .framing = p->options.framing,
+        .frame_max = p->options.frame_max,
+        .gap_ms = gap_of(&p->options),
+        .octets_per_s = radio_serial_octets_per_s(&p->options),
+        .has_flow_control = p->options.flow != RADIO_SERIAL_FLOW_NONE,
+    };
+    const struct radio_stream_port port = {
+        .open = serial_open, .close = serial_close, .release = serial_release, .ctx = p};
+    const int rc = radio_stream_open(&stream, &port, fd, out);
+    if (rc != 0 && fd >= 0) {
+        serial_close(p, fd);
+    }
+    return rc == 0 ? 0 : fail_errno(p, -rc);
+}
+
+static int open_and_run(struct serial_port *p, struct radio_link **out)
+{
+    const char *const wrong = what_is_wrong(&p->options);
+    if (wrong != NULL) {
+        return fail(p, -EINVAL, wrong);
+    }
+    const int fd = serial_open(p);
+    return fd < 0 && !p->options.wait_at_start ? fd : run(p, fd, out);
+}
+
 int radio_serial_open(const struct radio_serial_options *given, struct radio_link **out, char *why,
                       size_t why_size)
 {
@@ -311,33 +340,7 @@ int radio_serial_open(const struct radio_serial_options *given, struct radio_lin
     }
     p->options = with_defaults(given);
     p->options.device = device;
-    const char *const wrong = what_is_wrong(&p->options);
-    int rc = 0;
-    int fd = -1;
-    if (wrong != NULL) {
-        rc = fail(p, -EINVAL, wrong);
-    } else {
-        fd = serial_open(p);
-        rc = fd < 0 && !p->options.wait_at_start ? fd : 0;
-    }
-    if (rc == 0) {
-        const struct radio_stream_options stream = {
-            .framing = p->options.framing,
-            .frame_max = p->options.frame_max,
-            .gap_ms = gap_of(&p->options),
-            .octets_per_s = radio_serial_octets_per_s(&p->options),
-            .has_flow_control = p->options.flow != RADIO_SERIAL_FLOW_NONE,
-        };
-        const struct radio_stream_port port = {
-            .open = serial_open, .close = serial_close, .release = serial_release, .ctx = p};
-        rc = radio_stream_open(&stream, &port, fd, out);
-        if (rc != 0) {
-            fail_errno(p, -rc);
-            if (fd >= 0) {
-                serial_close(p, fd);
-            }
-        }
-    }
+    const int rc = open_and_run(p, out);
     if (rc != 0) {
         snprintf(why, why_size, "%s", p->why);
         serial_release(p);

@@ -284,6 +284,11 @@ static json_t *meaning_of(const json_t *vector, bool *plain)
     return meaning;
 }
 
+/* The layout of every message. SN12-5.2.1-1, SN12-5.2.1-2, SN12-5.3.1-1, SN12-5.3.3-1,
+ * SN12-5.3.4-4, SN12-5.3.4-5, SN12-5.3.8-1, SN12-5.3.12-1, SN12-5.4.1-1, SN12-5.4.4-1,
+ * SN12-5.4.4-2, SN12-5.4.6-1, SN12-5.4.7-1, SN12-5.4.8-1, SN12-5.4.9-1, SN12-5.4.12-1,
+ * SN12-5.4.12-4, SN12-5.4.14-1, SN12-5.4.15-1, SN12-5.4.17-1, SN12-5.4.18-1,
+ * SN12-5.4.19-1, SN12-5.4.20-1, SN12-5.5-1, SN12-5.5-6 */
 static void each_vector_gives_its_fields_or_its_fault(void **state)
 {
     size_t i;
@@ -668,6 +673,29 @@ static void topic_ids_and_short_names_have_their_own_limits(void **state)
     assert_fault(FRAME(7, 0x0C, 0x02, 'a', '#', 0, 0), SN_FAULT_WILDCARD_IN_NAME);
     assert_fault(FRAME(7, 0x12, 0x02, 0, 1, '+', '/'), SN_FAULT_WILDCARD_IN_NAME);
     assert_fault(FRAME(7, 0x14, 0x02, 0, 1, '/', '#'), SN_FAULT_WILDCARD_IN_NAME);
+}
+
+/* SN12-5.3.12-2, SN12-5.3.14-1 */
+static void a_topic_is_checked_wherever_it_is_given(void **state)
+{
+    static const uint8_t will[] = {SN_WILLTOPIC, SN_WILLTOPICUPD};
+    (void)state;
+
+    for (size_t i = 0; i < COUNT(will); i++) {
+        assert_fault(FRAME(4, will[i], 0, 'a'), SN_OK);
+        assert_fault(FRAME(3, will[i], 0), SN_FAULT_EMPTY_TOPIC);
+        assert_fault(FRAME(6, will[i], 0, 'a', '/', '#'), SN_FAULT_WILDCARD_IN_NAME);
+        assert_fault(FRAME(4, will[i], 0, 0xFF), SN_FAULT_BAD_UTF8);
+        assert_fault(FRAME(4, will[i], 0, 0x00), SN_FAULT_NUL_IN_TOPIC);
+        assert_fault(FRAME(4, will[i], 0x60, 'a'), SN_FAULT_WILL_QOS);
+    }
+    assert_fault(FRAME(7, SN_REGISTER, 0, 0, 0, 1, '+'), SN_FAULT_WILDCARD_IN_NAME);
+    assert_fault(FRAME(7, SN_REGISTER, 0, 0, 0, 1, 0x00), SN_FAULT_NUL_IN_TOPIC);
+    assert_fault(FRAME(6, SN_SUBSCRIBE, 0, 0, 1, '+'), SN_OK);
+    assert_fault(FRAME(7, SN_SUBSCRIBE, 0, 0, 1, '+', '+'), SN_FAULT_BAD_FILTER);
+    assert_fault(FRAME(6, SN_SUBSCRIBE, 0, 0, 1, 0x00), SN_FAULT_NUL_IN_TOPIC);
+    assert_fault(FRAME(7, SN_UNSUBSCRIBE, 0, 0, 1, '+', '+'), SN_FAULT_BAD_FILTER);
+    assert_fault(FRAME(5, SN_UNSUBSCRIBE, 0, 0, 1), SN_FAULT_EMPTY_TOPIC);
 }
 
 static void a_client_id_is_text(void **state)
@@ -1156,6 +1184,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(of_several_faults_the_incurable_one_is_named),
         cmocka_unit_test(msgid_zero_is_a_fault_only_where_it_is_needed),
         cmocka_unit_test(topic_ids_and_short_names_have_their_own_limits),
+        cmocka_unit_test(a_topic_is_checked_wherever_it_is_given),
         cmocka_unit_test(a_client_id_is_text),
         cmocka_unit_test(each_fault_has_a_name_of_its_own),
         cmocka_unit_test(every_node_id_comes_back),
