@@ -40,11 +40,17 @@ class Skip(Exception):
     """The machine lacks what the test needs."""
 
 
+watched = []  # processes whose unexpected end is a failure by itself
+
+
 def wait_until(condition, what, seconds=PATIENCE):
     """Polls until condition() is true, and returns what it returned."""
     end = time.monotonic() + seconds
     pause = 0.002
     while True:
+        for process in watched:
+            if not process.is_running():
+                raise AssertionError("%s ended:\n%s" % (process.name, process.log()[-3000:]))
         if value := condition():
             return value
         if time.monotonic() > end:
@@ -69,12 +75,12 @@ def program(name):
 class Process:
     """A program, its output in a file."""
 
-    def __init__(self, env, name, command, **options):
+    def __init__(self, env, name, command, environment=None):
         self.env = env
         self.name = name
         self.command = command
+        self.environment = environment
         self.log_path = env.path(name + ".log")
-        self.options = options
         self.process = None
         self.from_start = 0  # where in the log this run began
 
@@ -88,7 +94,7 @@ class Process:
                 stdout=log,
                 stderr=log,
                 cwd=self.env.folder,
-                **self.options,
+                env=self.environment,
             )
         self.env.started.append(self)
         return self
@@ -96,7 +102,7 @@ class Process:
     def is_running(self):
         return self.process is not None and self.process.poll() is None
 
-    def signal(self, number):
+    def send_signal(self, number):
         self.process.send_signal(number)
 
     def wait(self, seconds=PATIENCE):
@@ -107,11 +113,17 @@ class Process:
 
     def end(self, number=signal.SIGTERM, seconds=PATIENCE):
         """Sends a signal and waits. Returns the exit code."""
+        self.unwatch()
         if self.is_running():
-            self.signal(number)
+            self.send_signal(number)
         return self.wait(seconds)
 
+    def unwatch(self):
+        if self in watched:
+            watched.remove(self)
+
     def kill(self):
+        self.unwatch()
         if self.is_running():
             self.process.kill()
         if self.process is not None:
@@ -180,7 +192,7 @@ class Broker(Process):
         """Makes it write its memory to disk, as it does when it ends in order."""
         path = os.path.join(self.folder, "mosquitto.db")
         before = os.stat(path).st_mtime_ns if os.path.exists(path) else 0
-        self.signal(signal.SIGUSR1)
+        self.send_signal(signal.SIGUSR1)
         wait_until(
             lambda: os.path.exists(path) and os.stat(path).st_mtime_ns > before,
             "mosquitto.db is written",
@@ -213,14 +225,15 @@ class Watcher(Process):
         Watcher.number += 1
         name = "watcher%d" % Watcher.number
         command = [path, "-h", "127.0.0.1", "-p", str(broker.port), "-V", "311"]
-        command += ["-q", str(qos), "-c", "-i", name, "-F", "%q %r %t %p", "-d"]
+        command += ["-q", str(qos), "-c", "-i", name, "-F", "%q %r %t %p"]
         for name_or_filter in filters or ["#"]:
             command += ["-t", name_or_filter]
         super().__init__(env, name, command)
+        self.broker = broker
 
     def start(self):
         super().start()
-        self.wait_for_log("Subscribed (mid")
+        self.broker.wait_for_log("Sending SUBACK to " + self.name)
         return self
 
     def messages(self):
@@ -258,21 +271,19 @@ class Bridge(Process):
             ASAN_OPTIONS="detect_leaks=1:abort_on_error=1",
             UBSAN_OPTIONS="print_stacktrace=1",
         )
-        super().__init__(env, name, [program("snbridge"), "-c", config], env=environment)
+        super().__init__(env, name, [program("snbridge"), "-c", config], environment)
 
     def start(self, ready=True):
         super().start()
         if ready:
+            watched.append(self)
             self.wait_until_ready()
         return self
 
     def wait_until_ready(self):
-        def answers():
-            if not self.is_running():
-                raise AssertionError("snbridge ended:\n" + self.log())
-            return self.ask("status").returncode == 0
-
-        wait_until(answers, "snbridge answers `snbridge status`")
+        wait_until(
+            lambda: self.ask("status").returncode == 0, "snbridge answers `snbridge status`"
+        )
 
     def ask(self, *words):
         """`snbridge status` and its like."""
@@ -285,7 +296,9 @@ class Bridge(Process):
         """What `snbridge status --json` says, as a dict."""
         answer = self.ask("status", "--json")
         assert answer.returncode == 0, answer.stderr
-        return json.loads(answer.stdout)
+        status = json.loads(answer.stdout)
+        status["notes"] = {name.lower(): count for name, count in status["notes"].items()}
+        return status
 
     def note(self, name):
         """How often the bridge has said so, from its counters."""
@@ -405,9 +418,23 @@ class Capture(Process):
         result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
         return result.stdout.splitlines()
 
+    def catch_up(self):
+        """Packets reach the file in batches. A datagram of ours, which the bridge refuses,
+        is the last of those that matter."""
+        mark = b"\xff" + os.urandom(16)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.sendto(mark, ("127.0.0.1", self.port))
+
+        def written():
+            with open(self.file, "rb") as file:
+                return mark in file.read()
+
+        wait_until(written, "the capture is written")
+
     def check(self):
         """Ends the capture. No frame of the bridge's may look malformed to tshark."""
         if self.is_running():
+            self.catch_up()
             self.end(signal.SIGINT)
         sent = "udp.srcport == %d" % self.port
         bad = self.read(sent + " && (_ws.malformed || _ws.expert.severity >= 0x600000)")
