@@ -44,7 +44,7 @@ struct sn_reader {
 
 static inline struct sn_reader sn_reader(struct sn_bytes b)
 {
-    return (struct sn_reader){.at = b.data, .end = b.data + b.len};
+    return (struct sn_reader){.at = b.data, .end = b.len == 0 ? b.data : b.data + b.len};
 }
 
 static inline size_t sn_reader_left(const struct sn_reader *r)

@@ -11,6 +11,7 @@
 #include "mqttsn/bytes.h"
 
 #define SN_PACKET_MAX 65535 /* what the 3-octet Length can express */
+#define SN_NODE_MAX   252   /* Wireless Node Id: the 1-octet Length covers it, 5.5 */
 
 /* 5.2.2, table 3 */
 enum sn_type {
@@ -122,10 +123,10 @@ struct sn_packet {
             enum sn_topic_kind kind;
             uint16_t mid;
             uint16_t tid;         /* when kind is PREDEFINED or SHORT */
-            struct sn_bytes name; /* when kind is NORMAL */
+            struct sn_bytes name; /* when kind is NORMAL; RESERVED: whatever stood there */
         } subscribe;              /* SUBSCRIBE, UNSUBSCRIBE */
         struct {
-            int8_t qos; /* granted */
+            int8_t qos; /* granted; means nothing when code is a rejection */
             uint16_t tid;
             uint16_t mid;
             uint8_t code;
@@ -140,7 +141,7 @@ struct sn_packet {
         uint8_t code; /* CONNACK, WILLTOPICRESP, WILLMSGRESP */
         struct {
             uint8_t radius;        /* Ctrl bits 1-0 */
-            struct sn_bytes node;  /* Wireless Node Id, 0 to 252 octets */
+            struct sn_bytes node;  /* Wireless Node Id, 0 to SN_NODE_MAX octets */
             struct sn_bytes inner; /* one whole message, either Length form */
         } forward;
     };
@@ -187,21 +188,47 @@ const char *sn_fault_name(enum sn_fault fault);
 /* "CONNECT", ...; NULL for a reserved value. */
 const char *sn_type_name(uint8_t type);
 
-/* Reads one frame, which must be exactly one message (A-03). On a fault of the
- * first group *p is untouched. */
+/* Reads one frame, which must be exactly one message: nothing after it, nothing
+ * missing (5.2.1). On a fault of the first group *p is untouched.
+ *
+ * A frame with several faults of the second group gets the first of: ProtocolId,
+ * TopicIdType, QoS, MsgId, the text of a name, reserved topic id. So the fault
+ * that a sender can cure by registering again (answer: invalid topic id) is named
+ * only when nothing else is wrong, and cannot send it into a loop.
+ *
+ * MsgId 0 is a fault where an answer must be told apart by it: REGISTER,
+ * SUBSCRIBE, UNSUBSCRIBE, and PUBLISH with QoS 1 and 2. Elsewhere any value
+ * passes (a PUBACK to QoS 0 has 0), as does every return code. Flag bits that a
+ * message does not use are ignored (5.3.4). The two octets of a short topic name
+ * are checked as a name.
+ *
+ * An encapsulation is opened by one level: inner is known to be as long as its
+ * own Length says and is otherwise unread; hand it to sn_decode() again. What is
+ * inside may be an encapsulation in turn; whether to open that is up to the
+ * caller. Its own Length is one octet (5.5): the 3-octet form is refused. */
 enum sn_fault sn_decode(struct sn_bytes frame, struct sn_packet *p);
 
 /* Writes *p. Returns its length, or 0 when it does not fit into size or into
- * SN_PACKET_MAX. What may be encoded is up to the caller: only ranges that
- * would write something else are refused by assert. */
+ * SN_PACKET_MAX; out is then undefined. What may be encoded is up to the caller:
+ * only values that would write something else are refused by assert (a reserved
+ * type, a QoS outside -1 to 2, a radius above 3 or a node id above SN_NODE_MAX
+ * in an encapsulation). The packet must not borrow from out. */
 size_t sn_encode(const struct sn_packet *p, uint8_t *out, size_t size);
 
 /* How long sn_encode() would make a PUBLISH with len octets of data. */
 size_t sn_publish_size(size_t len);
 
 /* One line without newline, fields as "name=value", text quoted, other octets
- * as \xNN, long data cut with "..." and its length. Always terminated; returns
- * the length written, which is below size. */
+ * as \xNN, long data cut with "..." and its length. Flags that are not set are
+ * left out. Topic ids read tid=5, predefined=7 or short="AB". All of it is
+ * printable ASCII, whatever the frame held.
+ *
+ *   PUBLISH qos=1 tid=5 mid=6 data="21.5"
+ *   FORWARD radius=0 node="\x0a\x0b" inner=(PINGREQ client_id="sensor1")
+ *
+ * Always terminated, so size must not be 0; returns the length written, which is
+ * below size. SN_PRINT_SIZE is enough for every packet. */
+#define SN_PRINT_SIZE 1024
 size_t sn_print(const struct sn_packet *p, char *out, size_t size);
 
 #endif
