@@ -551,16 +551,15 @@ static void start_connect(struct sn_client *c, uint64_t now_ms)
         return;
     }
     /* Only the gateway that let us sleep still has our subscriptions and will. */
-    if (c->gateway != c->ids_of) {
-        c->resting = false;
-    }
+    const bool returning = c->resting && c->gateway == c->ids_of;
+
     c->state = SN_CLIENT_CONNECTING;
-    c->clean_sent = c->cfg->clean && !c->resting;
+    c->clean_sent = c->cfg->clean && !returning;
     if (c->clean_sent && c->will_state == WILL_DELETE) {
         c->will_state = WILL_NONE;
     }
     c->will_sent = c->will_state == WILL_NEW || c->will_state == WILL_DELETE ||
-                   (c->will_state == WILL_TOLD && !c->resting);
+                   (c->will_state == WILL_TOLD && !returning);
     c->dialogue = SN_CONNECT;
     start_retry(c, &c->retry, now_ms);
     send_dialogue(c, now_ms);
@@ -705,7 +704,7 @@ static void on_connack(struct sn_client *c, uint64_t now_ms, uint8_t code)
         forget_session(c);
     }
     /* The CONNECT has brought the will that an update was to bring. */
-    if (c->open.what == SN_WILLTOPICUPD) {
+    if (c->open.what == SN_WILLTOPICUPD && c->open.parked) {
         finish(c, SN_RESULT_ACCEPTED, SN_ACCEPTED, 0);
     }
     if (c->open.what != 0 && c->open.parked) {

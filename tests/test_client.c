@@ -1588,6 +1588,25 @@ static void a_lost_connect_from_sleep_still_keeps_the_session(void **state)
            "> 0A 04 00 01 00 3C 64 65 76 37\n");
 }
 
+/* A try at another gateway in between changes nothing at the first one. */
+static void the_session_is_kept_where_the_client_fell_asleep(void **state)
+{
+    (void)state;
+    d.cfg.retries = 0;
+    start_with_gateways(2);
+    sn_client_connect(&d.c, d.now);
+    hear_from("A", "03 05 00");
+    sn_client_sleep(&d.c, d.now, 300);
+    hear_from("A", "02 18");
+    forget_log();
+    sn_client_connect(&d.c, d.now);
+    pass(11000);
+    expect(">A 0A 04 00 01 00 3C 64 65 76 37\nlost no answer to CONNECT\n"
+           ">B 0A 04 04 01 00 3C 64 65 76 37\n");
+    pass(12000);
+    expect("lost no answer to CONNECT\n>A 0A 04 00 01 00 3C 64 65 76 37\n");
+}
+
 static void messages_that_come_although_asleep_are_taken(void **state)
 {
     (void)state;
@@ -1831,6 +1850,7 @@ int main(void)
         test(while_messages_come_pingreq_is_not_repeated),
         test(returning_from_sleep_keeps_the_session),
         test(a_lost_connect_from_sleep_still_keeps_the_session),
+        test(the_session_is_kept_where_the_client_fell_asleep),
         test(messages_that_come_although_asleep_are_taken),
         test(the_keep_alive_rests_during_sleep),
         test(asleep_the_duration_can_be_changed),
