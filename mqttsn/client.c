@@ -480,7 +480,6 @@ static void open_request(struct sn_client *c, enum sn_type what, struct sn_topic
     c->open.topic_kind = (uint8_t)topic.kind;
     c->open.tid = topic.tid;
     c->open.qos = qos;
-    c->open.retain = false;
     c->open.sent = false;
     c->open.cured = false;
     c->open.mid = what == SN_PUBLISH ? 0 : take_mid(c);
@@ -544,7 +543,6 @@ static void start_search(struct sn_client *c, uint64_t now_ms)
 static void start_connect(struct sn_client *c, uint64_t now_ms)
 {
     c->at_ms = SN_NEVER;
-    c->pinging = false;
     sn_retry_stop(&c->retry);
     if (!choose_gateway(c)) {
         start_search(c, now_ms);
@@ -1441,7 +1439,6 @@ enum sn_client_answer sn_client_disconnect(struct sn_client *c, uint64_t now_ms)
     if (is_listening(c)) {
         c->state = SN_CLIENT_CLOSING;
         c->at_ms = SN_NEVER;
-        c->pinging = false;
         start_retry(c, &c->retry, now_ms);
         send_disconnect(c, now_ms);
         finish_open(c, SN_RESULT_CANCELLED);
