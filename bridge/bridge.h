@@ -344,15 +344,17 @@ struct bridge_account {
 };
 
 struct bridge_status {
-    struct bridge_account up[3];   /* from sensors, by QoS (QoS -1 counts as 0) */
-    struct bridge_account down[3]; /* to sensors, one per recipient */
+    struct bridge_account up;   /* from sensors */
+    struct bridge_account down; /* to sensors, one per recipient */
     uint32_t clients;              /* sessions known */
     uint32_t active;
     uint32_t asleep; /* and awake */
     uint32_t lost;
+    uint32_t disconnected;
     uint32_t subscriptions;
     uint32_t filters; /* at the broker */
     bool broker_up;
+    uint32_t undecided; /* messages handed to the broker that it has not taken yet */
     uint64_t memory_used;
     uint64_t memory_size;
     uint64_t notes[BRIDGE_NOTE_COUNT];

@@ -62,10 +62,13 @@ int broker_fd(const struct broker *b);
 bool broker_next_event(struct broker *b, struct bridge_event *event);
 
 struct broker_figures {
-    uint64_t published; /* handed to the library */
-    uint64_t received;  /* from the broker */
-    uint64_t dropped;   /* QoS 0 from the broker, mailbox full */
-    uint64_t connects;  /* attempts */
+    uint64_t published;  /* handed to the library */
+    uint64_t received;   /* from the broker */
+    uint64_t dropped;    /* QoS 0 from the broker, mailbox full */
+    uint64_t connects;   /* attempts */
+    uint64_t stalls;     /* messages that waited more than 5 s for ACCEPT */
+    uint64_t waiting_ms; /* how long one waits for ACCEPT now; 0: none does */
+    uint8_t protocol;    /* 5 or 4: spoken last, or to be tried next */
 };
 void broker_figures(struct broker *b, struct broker_figures *out);
 

@@ -1,39 +1,106 @@
 /* The durable store: messages and state records that outlive the process.
  *
  * The contract towards the core is the store actions of bridge.h: STORE, MARK,
- * FORGET, SAVE, ERASE, FETCH. Everything handed over before store_flush() is
- * one batch, committed by a thread of the store's own in one transaction while
- * the loop goes on. Order holds: a commit covers everything that was handed
- * over before it, and FETCH sees everything handed over before it.
+ * FORGET, SAVE, ERASE, FETCH. The caller is one thread, the loop. A thread of
+ * the store's own is the only one that waits for the disk.
  *
- * Lazy operations wait for an operation that is not lazy, or for lazy_ms. A
- * FORGET that meets its own STORE still uncommitted removes both: that message
- * is never written at all. STORE, MARK, SAVE, ERASE and FORGET all carry a
- * ticket; tickets increase, and store_next_event() reports the highest ticket
- * up to which everything is durable.
+ * Turns and batches. Everything handed over between two store_flush() calls is
+ * one turn. Turns that wait while a commit runs become one batch, and a batch
+ * is one transaction: after a crash a turn is there as a whole or not at all.
+ * Nothing of a turn is looked at before its store_flush().
  *
- * What is in the file: see the schema below. One file in WAL mode with
- * synchronous = FULL. `sqlite3 FILE` may look at it while the bridge runs.
+ * Tickets. STORE (its seq), MARK, FORGET, SAVE and ERASE carry a ticket, below
+ * 2^63; each is higher than the one before, over restarts too (see
+ * store_replay()). Two events speak of them:
  *
- *   meta(key TEXT PRIMARY KEY, value)
- *       format   the version of this layout, BRIDGE_STORE_FORMAT
- *       next_seq a number that no seq in the file reaches
- *       created_ms, ...
+ *   STORED(t)        Every operation with a ticket up to t is durable, except
+ *                    the STOREs that a STORE_FAILED has named.
+ *   STORE_FAILED(t)  Every STORE with a ticket up to t that no event has
+ *                    covered yet is refused: it is not in the file and will
+ *                    not be. All other operations up to t are kept in memory
+ *                    and tried again until they succeed; the next STORED at or
+ *                    above their ticket says so.
+ *
+ * So whoever waits for a STORE takes the first event at or above its seq, and
+ * whoever waits for something else takes the first STORED at or above its
+ * ticket. The tickets of events never go down; a STORED may repeat the ticket
+ * of the STORE_FAILED before it. What a commit made durable together may be
+ * reported in several events when a part of it was refused.
+ *
+ * A FORGET, MARK, SAVE or ERASE is never given up: a FORGET that was lost would
+ * raise a message from the dead after a restart. While the disk refuses
+ * everything they wait in memory, at most one for each row and record, at most
+ * one second between attempts, and FETCH answers as if they had been carried
+ * out. A crash in this state loses them, and no STORED had covered them.
+ *
+ * Lazy operations wait for an operation that is not lazy, for lazy_ms since
+ * the oldest of them, or for STORE_BATCH_BYTES to gather. FETCH is not lazy.
+ * Within the batch that has not been begun:
+ *   - FORGET removes the STORE of the same message and itself: that message is
+ *     never written at all, and counted in `avoided`;
+ *   - MARK joins the STORE of the same message;
+ *   - SAVE and ERASE remove an earlier SAVE of the same record.
+ * Their tickets are reported all the same, in order. A (queue, seq) is stored
+ * once and never reused.
+ *
+ * FETCH sees everything handed over before it, and no STORE handed over after.
+ * FETCHED carries messages of the queue with seq >= from, ascending, without
+ * DELIVERED ones: at most `count`, at most STORE_FETCH_COUNT, and at most
+ * STORE_FETCH_BYTES of topics and payloads, but at least one if there is one.
+ * `end` is true when no other such message lies beyond the last one given.
+ * Every FETCH is answered once, in order; while the file cannot be read the
+ * answer waits.
+ *
+ * ERASE with kind 0 removes all records of the session and the messages of the
+ * queue with its number. It does nothing to messages from that session to the
+ * broker.
+ *
+ * Limits, and what happens there:
+ *   max_bytes            STORE is refused (STORE_FAILED). A reserve beyond it
+ *                        lets the other operations through.
+ *   STORE_WAITING_BYTES  more than this handed over and not yet durable: STORE
+ *                        is refused.
+ *   the disk is full     as max_bytes, but without a reserve: if not even a
+ *                        FORGET can be written, it waits.
+ *   memory               when malloc fails, the program ends.
+ *
+ * What is in the file: one file in WAL mode with synchronous = FULL. `sqlite3
+ * FILE` may look at it while the bridge runs. (FILE.lock keeps a second process
+ * out; it is left behind, and means nothing without the lock on it.)
+ *
+ *   meta(key TEXT PRIMARY KEY, value INTEGER, crc)
+ *       format     the version of this layout, BRIDGE_STORE_FORMAT
+ *       next_seq   a number that no ticket ever handed over reaches; moved
+ *                  ahead in steps, so that it costs no write per message
+ *       created_ms when the file was made
  *   message(queue, seq, session, received_ms, expires_ms, qos, flags, mid,
  *           class, topic TEXT, payload BLOB, crc)   PRIMARY KEY (queue, seq) WITHOUT ROWID
  *       queue 0 goes to the broker, any other to the session of that id
  *       flags: enum bridge_flag
  *   record(session, kind, key, value BLOB, crc)     PRIMARY KEY (session, kind, key) WITHOUT ROWID
  *       kinds: enum bridge_record_kind, their values: bridge/restore.h
- *   crc is CRC-32C over all other columns of the row: SQLite itself does not
- *   notice a flipped bit.
+ *   damaged(found_ms, origin, then the columns of message and record)
+ *       rows whose crc did not fit, for a human to look at; never read again
+ *
+ * crc is CRC-32C (crc32c.h) over all other columns of the row, because SQLite
+ * itself does not notice a flipped bit. Numbers most significant octet first:
+ *   message  queue u32, seq u64, session u32, received_ms u64, expires_ms u64,
+ *            qos u8, flags u8, mid u16, class u8, length of topic u32, length of
+ *            payload u32, topic, payload
+ *   record   session u32, kind u32, key u32, length of value u32, value
+ *   meta     value u64, key
  *
  * What a crash can leave behind: exactly the state after some commit, that is
  * the effect of all operations up to some ticket at or above the last one
- * reported, and none after it.
+ * reported, whole turns only, and none after it.
  *
- * A row whose crc does not fit is moved to the table `damaged`, reported as an
- * event and counted; the rest goes on.
+ * Damage. A row whose crc does not fit is moved to `damaged`, counted in the
+ * figures and reported; its message or record is missing from then on (the core
+ * sees this as a queue that ends with fewer messages than QUEUE announced). If
+ * the file itself is damaged, at start or while running, every row that can
+ * still be read is copied to a fresh file, the old one is set aside as
+ * FILE.damaged-<time>, and the store goes on. A torn end of the WAL is cut at
+ * the last whole commit. Nothing of this stops the bridge from starting.
  */
 #ifndef BRIDGE_STORE_H
 #define BRIDGE_STORE_H
@@ -42,58 +109,82 @@
 
 #define BRIDGE_STORE_FORMAT 1
 
+#define STORE_BATCH_BYTES   (4u << 20)  /* lazy operations beyond it are committed */
+#define STORE_WAITING_BYTES (64u << 20) /* memory of what is not yet durable */
+#define STORE_FETCH_COUNT   4096u       /* messages of one answer */
+#define STORE_FETCH_BYTES   (1u << 20)  /* topics and payloads of one answer */
+#define STORE_MAX_BYTES_MIN (1u << 20)  /* a lower max_bytes is raised to this */
+
 struct store;
 
 struct store_options {
-    const char *path;   /* the file; created when missing */
+    const char *path;   /* the file; created when missing, its folder is not */
     uint32_t lazy_ms;   /* how long a lazy operation may wait */
-    uint64_t max_bytes; /* the file never grows beyond it; 0: no limit but the disk */
+    uint64_t max_bytes; /* of the file with its WAL, apart from the batch being
+                         * written; 0: no limit but the disk */
 };
 
 enum store_fault {
-    STORE_OK,
-    STORE_CANNOT_OPEN, /* path, permission, not a database */
+    STORE_OK,          /* why is empty, or says what was recovered */
+    STORE_CANNOT_OPEN, /* path, permission, another program's database */
     STORE_LOCKED,      /* another process has it open */
     STORE_TOO_NEW,     /* a format that this program does not know */
-    STORE_DAMAGED,     /* SQLite says so; the text says what was set aside */
+    STORE_DAMAGED,     /* damaged, and could not be set aside */
 };
 
 /* Opens or creates, checks, recovers; starts the thread. On failure *out is
- * untouched and why holds one line for the operator. */
+ * untouched and why holds one line for the operator. On success why is empty,
+ * or one line about what had to be recovered. Nothing needs to be released
+ * after a crash: the lock goes with the process. */
 enum store_fault store_open(const struct store_options *o, struct store **out, char *why,
                             size_t why_size);
 
-/* Commits what was handed over, stops the thread, closes. */
+/* Commits what was handed over, stops the thread, closes. Events that were not
+ * taken are gone. If the disk refuses to the end, what was kept is lost. */
 void store_close(struct store *s);
 
-/* Hands everything durable to fn as RECORD events, in the order: SESSION,
- * then other records of that session, ..., then QUEUE summaries, then OPEN
- * exchanges. Call once after store_open() and before anything else. Returns
- * the first unused seq. What fn gets is borrowed for the call. */
+/* Hands everything durable to fn as events, in this order: RECORDs, ascending
+ * by session, kind and key (so SESSION comes first of its session, and the
+ * account, session 0, before all); QUEUE for each queue that holds messages
+ * that are not DELIVERED; OPEN for each open exchange. Payloads are not read
+ * and the crc of messages not checked here, except for OPEN; FETCH does that. A
+ * RECORD may come without its SESSION when that one was damaged.
+ *
+ * Call once after store_open() and before anything else. Returns the first
+ * unused ticket, higher than every one ever handed over; after a crash numbers
+ * are skipped. What fn gets is borrowed for the call. */
 typedef void store_record_fn(void *ctx, const struct bridge_event *event);
 uint64_t store_replay(struct store *s, store_record_fn *fn, void *ctx);
 
-/* Takes a copy of one store action of the core. */
+/* Takes a copy of one store action of the core; other actions are ignored. */
 void store_put(struct store *s, const struct bridge_action *action);
 
 /* End of a turn of the loop: wakes the thread if there is something to do. */
 void store_flush(struct store *s);
 
-/* A descriptor that is readable while events wait; and the next one, false
- * when there is none. Events: STORED, STORE_FAILED, FETCHED. What an event
- * points to is valid until the next call. */
+/* A descriptor that is readable while events or reports wait; and the next
+ * event, false when there is none. Events: STORED, STORE_FAILED, FETCHED. What
+ * an event points to is valid until the next call. */
 int store_fd(const struct store *s);
 bool store_next_event(struct store *s, struct bridge_event *event);
 
-/* Figures for status: bytes of the file with its WAL, commits, rows written,
- * rows never written because they were forgotten in time, damaged rows. */
+/* The next line for the operator's log about damage, recovery, and a disk that
+ * fails or works again; false when there is none. Ask when store_next_event()
+ * has nothing more. The oldest are dropped when more than 16 wait. */
+bool store_next_report(struct store *s, char *line, size_t size);
+
+/* Figures for status. */
 struct store_figures {
-    uint64_t file_bytes;
-    uint64_t commits;
-    uint64_t written;
-    uint64_t avoided;
-    uint64_t damaged;
-    uint64_t failures;
+    uint64_t file_bytes;    /* the file with its WAL */
+    uint64_t commits;       /* transactions that succeeded */
+    uint64_t written;       /* messages and records written, marks included */
+    uint64_t avoided;       /* messages never written: forgotten in time */
+    uint64_t refused;       /* STOREs answered with STORE_FAILED */
+    uint64_t damaged;       /* rows found damaged since store_open() */
+    uint64_t failures;      /* transactions that failed */
+    uint64_t recoveries;    /* files set aside since store_open() */
+    uint64_t waiting_bytes; /* memory of operations not yet durable */
+    uint32_t kept;          /* operations waiting for a disk that refuses them */
     uint32_t commit_us_last;
     uint32_t commit_us_max;
 };

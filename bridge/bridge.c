@@ -1,0 +1,487 @@
+#include "bridge/core.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* ---- memory ---------------------------------------------------------------------- */
+
+/* The region holds struct bridge, the tables and the heap, and the arena, which
+ * gets whatever is left. */
+struct layout {
+    uint8_t *at;
+    size_t size;
+};
+
+static void *carve(struct layout *l, size_t size)
+{
+    size = (size + 63) / 64 * 64;
+    uint8_t *at = l->at;
+    if (l->at != NULL)
+        l->at += size;
+    l->size += size;
+    return at;
+}
+
+/* With b NULL only the sizes are summed up. */
+static void carve_tables(struct bridge *b, struct layout *l, const struct bridge_config *c)
+{
+    struct bridge none;
+    if (b == NULL)
+        b = &none;
+    const uint32_t clients = c->max_clients;
+    const uint32_t many = clients < 1u << 22 ? clients * 4 : 1u << 24;
+    const struct {
+        struct table *table;
+        uint32_t count;
+    } tables[] = {
+        {&b->sessions_by_number, clients}, {&b->sessions_by_id, clients},
+        {&b->sessions_by_peer, clients},   {&b->names, many},
+        {&b->topics_by_tid, many},         {&b->topics_by_name, many},
+        {&b->filters, many},               {&b->filters_by_request, clients},
+        {&b->predefined_by_tid, (uint32_t)c->predefined_count},
+    };
+    for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+        void *memory = carve(l, table_size(tables[i].count));
+        if (memory != NULL)
+            table_init(tables[i].table, memory, tables[i].count);
+    }
+    void *memory = carve(l, timers_size(clients + 1));
+    if (memory != NULL)
+        timers_init(&b->timers, memory, clients + 1);
+}
+
+size_t bridge_memory_min(const struct bridge_config *c)
+{
+    struct layout l = {0};
+    carve(&l, sizeof(struct bridge));
+    carve_tables(NULL, &l, c);
+    /* A page for each of the size classes that every message needs. */
+    return l.size + 16 * (ARENA_PAGE + 64) + air_memory(c);
+}
+
+struct bridge *bridge_init(void *memory, size_t size, const struct bridge_config *c,
+                           bridge_emit_fn *emit, void *ctx)
+{
+    assert(c->link_count <= BRIDGE_LINKS_MAX && c->max_clients > 0);
+    if (size < bridge_memory_min(c))
+        return NULL;
+    struct layout l = {.at = memory};
+    struct bridge *b = carve(&l, sizeof(*b));
+    carve_tables(b, &l, c);
+    b->config = c;
+    b->emit = emit;
+    b->ctx = ctx;
+    b->random = c->seed | 1;
+    b->broker_max_qos = 2;
+    b->broker_timer.due_ms = TIMER_NEVER;
+    b->uplink.id = BRIDGE_QUEUE_BROKER;
+    b->status.memory_size = size;
+    if (!arena_init(&b->arena, l.at, size - l.size) || !air_init(b) || !predefined_init(b))
+        return NULL;
+    return b;
+}
+
+/* ---- small things -------------------------------------------------------------------- */
+
+uint64_t bridge_next_seq(struct bridge *b)
+{
+    return ++b->seq;
+}
+
+uint32_t bridge_random(struct bridge *b, uint32_t below)
+{
+    /* xorshift64* (Marsaglia, Vigna): jitter needs no more. */
+    b->random ^= b->random >> 12;
+    b->random ^= b->random << 25;
+    b->random ^= b->random >> 27;
+    return (uint32_t)((b->random * 2685821657736338717u) >> 32) % below;
+}
+
+static uint32_t *state_counter(struct bridge *b, enum sn_state state)
+{
+    switch (state) {
+    case SN_ACTIVE:
+        return &b->status.active;
+    case SN_ASLEEP:
+    case SN_AWAKE:
+        return &b->status.asleep;
+    case SN_LOST:
+        return &b->status.lost;
+    case SN_DISCONNECTED:
+        return &b->status.disconnected;
+    }
+    return &b->status.disconnected;
+}
+
+void session_set_state(struct bridge *b, struct session *s, enum sn_state state)
+{
+    --*state_counter(b, (enum sn_state)s->sn.state);
+    ++*state_counter(b, state);
+    s->sn.state = (uint8_t)state;
+}
+
+void session_reschedule(struct bridge *b, struct session *s)
+{
+    uint64_t due = s->dialogue == DIALOGUE_NONE ? sn_session_deadline(&s->sn) : SN_NEVER;
+    if (s->retry.due_ms < due)
+        due = s->retry.due_ms;
+    if (s->dialogue_retry.due_ms < due)
+        due = s->dialogue_retry.due_ms;
+    if (s->hold_until_ms != 0 && s->hold_until_ms < due)
+        due = s->hold_until_ms;
+    timers_set(&b->timers, &s->timer, due);
+}
+
+/* ---- frames ------------------------------------------------------------------------------ */
+
+/* 6.12: who is not connected is told so at once; silence would cost the device
+ * all its repeats. DISCONNECT is answered too: our answer may have been lost. */
+static void tell_stranger(struct bridge *b, const struct peer *peer, const struct sn_packet *p)
+{
+    bridge_note_at(b, BRIDGE_NOTE_FRAME_UNKNOWN_SENDER, peer->link, sn_bytes(NULL, 0),
+                   sn_bytes_text(sn_type_name((uint8_t)p->type)), 0);
+    air_answer(b, peer, &(struct sn_packet){.type = SN_DISCONNECT});
+}
+
+/* Messages that need a connection, from a client that has one. */
+static void from_client(struct bridge *b, struct session *s, const struct peer *peer,
+                        const struct sn_packet *p, enum sn_fault fault)
+{
+    switch (p->type) {
+    case SN_WILLTOPICUPD:
+    case SN_WILLMSGUPD:
+        connect_will_update(b, s, p, fault);
+        return;
+    case SN_REGISTER:
+        uplink_register(b, s, p, fault);
+        return;
+    case SN_PUBLISH:
+        uplink_publish(b, s, peer, p, fault);
+        return;
+    case SN_PUBREL:
+        uplink_pubrel(b, s, p->mid);
+        return;
+    case SN_SUBSCRIBE:
+        subscribe_frame(b, s, p, fault);
+        return;
+    case SN_UNSUBSCRIBE:
+        unsubscribe_frame(b, s, p, fault);
+        return;
+    case SN_DISCONNECT:
+        connect_end(b, s, p);
+        return;
+    case SN_REGACK:
+        downlink_regack(b, s, p);
+        return;
+    case SN_PUBACK:
+        downlink_puback(b, s, p);
+        return;
+    case SN_PUBREC:
+        downlink_pubrec(b, s, p->mid);
+        return;
+    case SN_PUBCOMP:
+        downlink_pubcomp(b, s, p->mid);
+        return;
+    case SN_PINGRESP:
+        return; /* a sign of life, counted already */
+    case SN_ADVERTISE:
+    case SN_SEARCHGW:
+    case SN_GWINFO:
+    case SN_CONNECT:
+    case SN_CONNACK:
+    case SN_WILLTOPICREQ:
+    case SN_WILLTOPIC:
+    case SN_WILLMSGREQ:
+    case SN_WILLMSG:
+    case SN_SUBACK:
+    case SN_UNSUBACK:
+    case SN_PINGREQ:
+    case SN_WILLTOPICRESP:
+    case SN_WILLMSGRESP:
+    case SN_FORWARD:
+        break;
+    }
+    assert(false);
+}
+
+static bool is_request(enum sn_type type)
+{
+    return type != SN_REGACK && type != SN_PUBACK && type != SN_PUBREC && type != SN_PUBCOMP &&
+           type != SN_PINGRESP;
+}
+
+static void connected_frame(struct bridge *b, const struct peer *peer, const struct sn_packet *p,
+                            enum sn_fault fault)
+{
+    struct session *s = clients_find_peer(b, peer);
+    const bool will_dialogue = s != NULL && s->dialogue != DIALOGUE_NONE;
+    if (p->type == SN_WILLTOPIC || p->type == SN_WILLMSG) {
+        if (will_dialogue) {
+            if (p->type == SN_WILLTOPIC)
+                connect_will_topic(b, s, p, fault);
+            else
+                connect_will_message(b, s, p);
+        } else {
+            bridge_note_at(b, BRIDGE_NOTE_FRAME_UNEXPECTED, peer->link, sn_bytes(NULL, 0),
+                           sn_bytes_text(sn_type_name((uint8_t)p->type)), 0);
+        }
+        return;
+    }
+    if (p->type == SN_PUBLISH && p->publish.qos == SN_QOS_MINUS_ONE) {
+        /* 6.8: the same from anybody; of a connected client also a sign of life */
+        struct session *connected = s != NULL && sn_session_is_connected(&s->sn) ? s : NULL;
+        if (connected != NULL)
+            sn_session_hear(&connected->sn, b->now_ms);
+        uplink_publish(b, connected, peer, p, fault);
+        return;
+    }
+    if (s == NULL || (!sn_session_is_connected(&s->sn) && !will_dialogue)) {
+        if (is_request(p->type))
+            tell_stranger(b, peer, p);
+        return;
+    }
+    if (will_dialogue && p->type != SN_DISCONNECT) {
+        bridge_note(b, BRIDGE_NOTE_FRAME_UNEXPECTED, s,
+                    sn_bytes_text(sn_type_name((uint8_t)p->type)), 0);
+        return;
+    }
+    if (sn_session_is_connected(&s->sn)) {
+        sn_session_hear(&s->sn, b->now_ms);
+        save_heard(b, s);
+        session_reschedule(b, s);
+    }
+    from_client(b, s, peer, p, fault);
+}
+
+static void packet(struct bridge *b, const struct peer *peer, const struct sn_packet *p,
+                   enum sn_fault fault)
+{
+    switch (p->type) {
+    case SN_CONNECT:
+        connect_begin(b, peer, p, fault);
+        return;
+    case SN_PINGREQ:
+        connect_ping(b, peer, p);
+        return;
+    case SN_SEARCHGW:
+        air_answer(b, peer,
+                   &(struct sn_packet){.type = SN_GWINFO, .gwinfo.gw_id = b->config->gateway_id});
+        return;
+    case SN_ADVERTISE:
+    case SN_GWINFO: /* of others; of no concern to us */
+        return;
+    case SN_CONNACK:
+    case SN_WILLTOPICREQ:
+    case SN_WILLMSGREQ:
+    case SN_SUBACK:
+    case SN_UNSUBACK:
+    case SN_WILLTOPICRESP:
+    case SN_WILLMSGRESP:
+    case SN_FORWARD: /* one level only */
+        bridge_note_at(b, BRIDGE_NOTE_FRAME_NOT_FOR_GATEWAY, peer->link, sn_bytes(NULL, 0),
+                       sn_bytes_text(sn_type_name((uint8_t)p->type)), 0);
+        return;
+    case SN_WILLTOPIC:
+    case SN_WILLMSG:
+    case SN_REGISTER:
+    case SN_REGACK:
+    case SN_PUBLISH:
+    case SN_PUBACK:
+    case SN_PUBCOMP:
+    case SN_PUBREC:
+    case SN_PUBREL:
+    case SN_SUBSCRIBE:
+    case SN_UNSUBSCRIBE:
+    case SN_PINGRESP:
+    case SN_DISCONNECT:
+    case SN_WILLTOPICUPD:
+    case SN_WILLMSGUPD:
+        connected_frame(b, peer, p, fault);
+        return;
+    }
+}
+
+static void frame(struct bridge *b, const struct bridge_event *event)
+{
+    struct peer peer = {.link = event->frame.link, .address = &event->frame.from};
+    struct sn_packet p;
+    enum sn_fault fault = sn_decode(event->frame.bytes, &p);
+    if (fault == SN_OK && p.type == SN_FORWARD) {
+        if (!b->links[peer.link].config->forwarders) {
+            bridge_note_at(b, BRIDGE_NOTE_FORWARDER_REFUSED, peer.link, sn_bytes(NULL, 0),
+                           sn_bytes(NULL, 0), 0);
+            return;
+        }
+        peer.node = p.forward.node;
+        const struct sn_bytes inner = p.forward.inner;
+        fault = sn_decode(inner, &p);
+    }
+    if (fault != SN_OK) {
+        bridge_note_at(b, BRIDGE_NOTE_FRAME_BAD, peer.link, sn_bytes(NULL, 0),
+                       sn_bytes_text(sn_fault_name(fault)), event->frame.bytes.len);
+        if (!sn_fault_is_answerable(fault))
+            return;
+    }
+    packet(b, &peer, &p, fault);
+}
+
+/* ---- the broker ------------------------------------------------------------------------------ */
+
+static void try_broker(struct bridge *b)
+{
+    b->broker = BROKER_IS_CONNECTING;
+    bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_CONNECT});
+}
+
+static void broker_up(struct bridge *b, const struct bridge_event *event)
+{
+    b->broker = BROKER_IS_UP;
+    b->attempts = 0;
+    b->window = event->up.window;
+    b->broker_max_qos = event->up.max_qos;
+    bridge_note(b, BRIDGE_NOTE_BROKER_UP, NULL, sn_bytes(NULL, 0), queue_count(&b->uplink));
+    subscribe_broker_up(b, event->up.session_present);
+    uplink_pump(b);
+}
+
+/* Back-off doubles up to its limit, and half of it is chance, so that a crowd
+ * of bridges does not come back in one moment. */
+static void broker_down(struct bridge *b, const struct bridge_event *event)
+{
+    const bool was_up = b->broker == BROKER_IS_UP;
+    b->broker = BROKER_IS_DOWN;
+    bridge_note(b, was_up ? BRIDGE_NOTE_BROKER_LOST : BRIDGE_NOTE_BROKER_UNREACHABLE, NULL,
+                event->down.why == NULL ? sn_bytes(NULL, 0) : sn_bytes_text(event->down.why),
+                b->attempts);
+    if (was_up) {
+        uplink_broker_down(b);
+        subscribe_broker_down(b);
+    }
+    uint64_t wait = b->config->reconnect_min_ms;
+    for (uint32_t i = 0; i < b->attempts && wait < b->config->reconnect_max_ms; i++)
+        wait *= 2;
+    if (wait > b->config->reconnect_max_ms)
+        wait = b->config->reconnect_max_ms;
+    b->attempts++;
+    if (!b->stopping)
+        timers_set(&b->timers, &b->broker_timer,
+                   b->now_ms + wait / 2 + bridge_random(b, (uint32_t)wait / 2 + 1));
+}
+
+/* ---- steps -------------------------------------------------------------------------------------- */
+
+static void start(struct bridge *b, const struct bridge_event *event)
+{
+    if (event->start.next_seq > 0)
+        b->seq = event->start.next_seq - 1;
+    b->durable = b->covered = b->seq;
+    b->started = true;
+    restore_start(b);
+    try_broker(b);
+}
+
+static void fetched(struct bridge *b, const struct bridge_event *event)
+{
+    if (event->fetched.queue == BRIDGE_QUEUE_BROKER) {
+        uplink_fetched(b, event);
+        return;
+    }
+    struct session *s = clients_find_number(b, event->fetched.queue);
+    if (s == NULL)
+        return;
+    queue_fetched(b, &s->queue, event);
+    downlink_pump(b, s);
+}
+
+static void run_timers(struct bridge *b)
+{
+    struct timer *t;
+    while ((t = timers_due(&b->timers, b->now_ms)) != NULL) {
+        if (t != &b->broker_timer)
+            connect_due(b, TABLE_ENTRY(t, struct session, timer));
+        else if (b->broker == BROKER_IS_DOWN && !b->stopping)
+            try_broker(b);
+    }
+    for (uint16_t i = 0; i < b->config->link_count; i++)
+        air_pump(b, i);
+}
+
+void bridge_step(struct bridge *b, uint64_t now_ms, const struct bridge_event *event)
+{
+    assert(now_ms >= b->now_ms);
+    b->now_ms = now_ms;
+    switch (event->type) {
+    case BRIDGE_ON_FRAME:
+        assert(event->frame.link < b->config->link_count);
+        if (!b->stopping)
+            frame(b, event);
+        return;
+    case BRIDGE_ON_TIME:
+        run_timers(b);
+        return;
+    case BRIDGE_ON_STORED:
+        if (event->stored.ticket > b->covered)
+            b->covered = event->stored.ticket;
+        await_stored(b, event->stored.ticket);
+        uplink_pump(b);
+        return;
+    case BRIDGE_ON_STORE_FAILED:
+        bridge_note(b, BRIDGE_NOTE_STORE_FAILED, NULL, sn_bytes(NULL, 0), event->stored.ticket);
+        await_failed(b, event->stored.ticket);
+        b->covered = event->stored.ticket;
+        return;
+    case BRIDGE_ON_FETCHED:
+        fetched(b, event);
+        return;
+    case BRIDGE_ON_RECORD:
+        assert(!b->started);
+        restore_record(b, &event->record);
+        return;
+    case BRIDGE_ON_QUEUE:
+        assert(!b->started);
+        restore_queue(b, event);
+        return;
+    case BRIDGE_ON_OPEN:
+        assert(!b->started);
+        restore_open(b, event);
+        return;
+    case BRIDGE_ON_START:
+        assert(!b->started);
+        start(b, event);
+        return;
+    case BRIDGE_ON_BROKER_UP:
+        broker_up(b, event);
+        return;
+    case BRIDGE_ON_BROKER_DOWN:
+        broker_down(b, event);
+        return;
+    case BRIDGE_ON_DELIVERED:
+        uplink_delivered(b, event->delivered.seq, event->delivered.code);
+        return;
+    case BRIDGE_ON_SUBSCRIBED:
+    case BRIDGE_ON_UNSUBSCRIBED:
+        subscribe_answered(b, event->subscribed.request, event->subscribed.code);
+        return;
+    case BRIDGE_ON_MESSAGE:
+        downlink_message(b, event);
+        return;
+    case BRIDGE_ON_STOP:
+        b->stopping = true;
+        return;
+    }
+}
+
+uint64_t bridge_deadline(const struct bridge *b)
+{
+    const uint64_t timers = timers_next(&b->timers);
+    const uint64_t air = air_deadline(b);
+    return timers < air ? timers : air;
+}
+
+void bridge_get_status(const struct bridge *b, struct bridge_status *out)
+{
+    *out = b->status;
+    out->broker_up = b->broker == BROKER_IS_UP;
+    out->undecided = b->inflight + b->inflight0;
+    out->memory_used = arena_used(&b->arena);
+}

@@ -1,0 +1,19 @@
+/* Why no connection comes about, in words for the operator.
+ *
+ * The client library reports one and the same error for a name that does not
+ * resolve, a port where nothing listens and a network without a route. So the
+ * attempt is made once more, by hand.
+ */
+#ifndef BRIDGE_BROKER_REACH_H
+#define BRIDGE_BROKER_REACH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Resolves the host and connects to its first address, within wait_ms (name
+ * servers may take longer); hangs up at once. Returns true when that worked,
+ * else false and the reason in why. */
+bool broker_reach(const char *host, uint16_t port, uint32_t wait_ms, char *why, size_t why_size);
+
+#endif

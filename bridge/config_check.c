@@ -1,0 +1,279 @@
+/* What only several keys together can get wrong, and what one gives another. */
+#include "bridge/config_parts.h"
+
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- profiles ------------------------------------------------------------ */
+
+struct profile {
+    const char *name;
+    uint32_t frame_max;
+    uint32_t retry_ms;
+    uint32_t retry_min_ms;
+    uint32_t retry_max_ms;
+    uint8_t retries;
+    uint32_t bits_per_s;
+    uint32_t overhead_bits;
+};
+
+static const struct profile profiles[] = {
+    {"lan-udp", 1472, 1000, 200, 60000, 5, 0, 0},
+    {"serial-9600", 256, 2000, 500, 60000, 5, 9600, 40},
+};
+
+static const struct profile *profile_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof profiles / sizeof profiles[0]; i++) {
+        if (strcmp(profiles[i].name, name) == 0) {
+            return &profiles[i];
+        }
+    }
+    return NULL;
+}
+
+static void profile_print_names(FILE *out)
+{
+    for (size_t i = 0; i < sizeof profiles / sizeof profiles[0]; i++) {
+        fprintf(out, "%s%s", i == 0 ? "" : ", ", profiles[i].name);
+    }
+}
+
+/* The link as it would be if the file said nothing. */
+static struct config_link profile_apply(const struct profile *p, const struct config_link *l)
+{
+    struct config_link filled = *l;
+    filled.core.frame_max = p->frame_max;
+    filled.core.retry_ms = p->retry_ms;
+    filled.core.retry_min_ms = p->retry_min_ms;
+    filled.core.retry_max_ms = p->retry_max_ms;
+    filled.core.retries = p->retries;
+    filled.core.bits_per_s = p->bits_per_s;
+    filled.core.overhead_bits = p->overhead_bits;
+    return filled;
+}
+
+static bool is_any(const struct config_endpoint *e)
+{
+    static const uint8_t zero[16];
+    return memcmp(e->address, zero, sizeof zero) == 0;
+}
+
+static bool is_multicast(const struct config_endpoint *e)
+{
+    return e->family == AF_INET ? (e->address[0] & 0xF0) == 0xE0 : e->address[0] == 0xFF;
+}
+
+static bool is_encrypted(const char *url)
+{
+    return strncmp(url, "ssl:", 4) == 0 || strncmp(url, "wss:", 4) == 0;
+}
+
+static unsigned line_of(const unsigned *lines, enum config_section s, const char *name)
+{
+    return lines[config_key_index(config_find_key(s, name))];
+}
+
+static void read_password(struct config_reading *r)
+{
+    struct config *c = &r->config;
+    const unsigned line = line_of(r->key_line, CONFIG_IN_BROKER, "password_file");
+    char *text = NULL;
+    size_t size = 0;
+
+    if (c->password_file == NULL) {
+        return;
+    }
+    if (c->broker.password != NULL) {
+        config_fault(r, line,
+                     "[broker] password_file: found beside password, allowed is one of the two");
+        return;
+    }
+    FILE *f = fopen(c->password_file, "re");
+    if (f == NULL) {
+        return; /* has been said when the key was read */
+    }
+    if (getline(&text, &size, f) > 0 && strcspn(text, "\r\n") > 0) {
+        text[strcspn(text, "\r\n")] = '\0';
+        c->broker.password = config_own_text(c, text);
+    } else if (!ferror(f)) {
+        config_fault(
+            r, line,
+            "[broker] password_file: the first line of \"%s\" is empty, it is the password",
+            c->password_file);
+    }
+    free(text);
+    fclose(f);
+}
+
+static void check_broker(struct config_reading *r)
+{
+    const struct config *c = &r->config;
+    const char *const tls[] = {"ca_file", "cert_file", "key_file"};
+
+    for (size_t i = 0; i < sizeof tls / sizeof tls[0]; i++) {
+        const unsigned line = line_of(r->key_line, CONFIG_IN_BROKER, tls[i]);
+        const char *path = config_get_text(config_find_key(CONFIG_IN_BROKER, tls[i]), c);
+        if (path != NULL && !is_encrypted(c->broker.url)) {
+            config_fault(r, line,
+                         "[broker] %s: found, but url is \"%s\" and not encrypted; ssl:// and "
+                         "wss:// are",
+                         tls[i], c->broker.url);
+        }
+    }
+    if (c->broker.key_file != NULL && c->broker.cert_file == NULL) {
+        config_fault(r, line_of(r->key_line, CONFIG_IN_BROKER, "key_file"),
+                     "[broker] key_file: found without cert_file");
+    }
+    if (c->broker.password != NULL && c->broker.username == NULL) {
+        config_fault(r, line_of(r->key_line, CONFIG_IN_BROKER, "password"),
+                     "[broker] password: found without username");
+    }
+    if (c->bridge.reconnect_min_ms > c->bridge.reconnect_max_ms) {
+        config_fault(r, line_of(r->key_line, CONFIG_IN_BROKER, "reconnect_min_ms"),
+                     "[broker] reconnect_min_ms: found %u, allowed is up to reconnect_max_ms = %u",
+                     c->bridge.reconnect_min_ms, c->bridge.reconnect_max_ms);
+    }
+}
+
+static void check_bridge(struct config_reading *r)
+{
+    if (r->config.transparent) {
+        config_fault(r, line_of(r->key_line, CONFIG_IN_BRIDGE, "mode"),
+                     "[bridge] mode: transparent is not yet supported, allowed is aggregating");
+    }
+}
+
+static void apply_profile(struct config_reading *r, struct config_link *l,
+                          const struct link_lines *lines)
+{
+    if (l->profile == NULL) {
+        l->profile = l->type == CONFIG_LINK_UDP ? "lan-udp" : "serial-9600";
+    }
+    const struct profile *p = profile_find(l->profile);
+    if (p == NULL) {
+        if (config_fault_begins(r, line_of(lines->key, CONFIG_IN_LINK, "profile"))) {
+            fprintf(r->errors, "[link %s] profile: found \"%s\", allowed is one of ", l->core.name,
+                    l->profile);
+            profile_print_names(r->errors);
+            fputc('\n', r->errors);
+        }
+        p = &profiles[0];
+    }
+    const struct config_link filled = profile_apply(p, l);
+    for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
+        const struct config_key *k = &config_keys[i];
+        if (k->standard != NULL && strcmp(k->standard, CONFIG_FROM_PROFILE) == 0 &&
+            lines->key[i] == 0) {
+            config_set_number(k, l, config_get_number(k, &filled));
+        }
+    }
+}
+
+static void check_link(struct config_reading *r, struct config_link *l, struct link_lines *lines)
+{
+    const char *name = l->core.name;
+    if (line_of(lines->key, CONFIG_IN_LINK, "type") == 0) {
+        config_fault(r, lines->section, "[link %s] type: missing, allowed is udp or serial", name);
+        lines->faulty = true;
+        return;
+    }
+    const enum config_section other = l->type == CONFIG_LINK_UDP ? CONFIG_IN_SERIAL : CONFIG_IN_UDP;
+    for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
+        if (config_keys[i].section == other && lines->key[i] != 0) {
+            config_fault(r, lines->key[i], "[link %s] %s: found, but the link's type is %s", name,
+                         config_keys[i].name, l->type == CONFIG_LINK_UDP ? "udp" : "serial");
+        }
+    }
+    apply_profile(r, l, lines);
+    if (l->core.retry_min_ms > l->core.retry_ms || l->core.retry_ms > l->core.retry_max_ms) {
+        config_fault(
+            r, lines->section,
+            "[link %s] retry_ms: found retry_min_ms = %u, retry_ms = %u, retry_max_ms = %u, "
+            "allowed is this order only",
+            name, l->core.retry_min_ms, l->core.retry_ms, l->core.retry_max_ms);
+    }
+    if (l->type == CONFIG_LINK_SERIAL && l->device == NULL) {
+        config_fault(r, lines->section, "[link %s] device: missing, required with type = serial",
+                     name);
+    }
+    struct config_endpoint e;
+    if (l->type == CONFIG_LINK_UDP && l->multicast != NULL &&
+        config_parse_endpoint(l->multicast, &e) && !is_multicast(&e)) {
+        config_fault(r, line_of(lines->key, CONFIG_IN_LINK, "multicast"),
+                     "[link %s] multicast: found \"%s\", allowed is a multicast group such as "
+                     "225.1.1.1:1884",
+                     name, l->multicast);
+    }
+    if (l->type == CONFIG_LINK_UDP && l->multicast == NULL && l->advertise_s > 0) {
+        config_fault(r, line_of(lines->key, CONFIG_IN_LINK, "advertise_s"),
+                     "[link %s] advertise_s: found %u without multicast, the group to send to",
+                     name, l->advertise_s);
+    }
+}
+
+/* Whether two links would take the same port or device. */
+static bool is_same_place(const struct config_link *a, const struct config_link *b)
+{
+    if (a->type != b->type) {
+        return false;
+    }
+    if (a->type == CONFIG_LINK_UDP) {
+        struct config_endpoint x;
+        struct config_endpoint y;
+        return config_parse_endpoint(a->listen, &x) && config_parse_endpoint(b->listen, &y) &&
+               x.family == y.family && x.port == y.port &&
+               (is_any(&x) || is_any(&y) || memcmp(x.address, y.address, sizeof x.address) == 0);
+    }
+    if (a->device == NULL || b->device == NULL) {
+        return false;
+    }
+    /* Two names under /dev may mean one port. */
+    char *real_a = realpath(a->device, NULL);
+    char *real_b = realpath(b->device, NULL);
+    const bool same = real_a != NULL && real_b != NULL ? strcmp(real_a, real_b) == 0
+                                                       : strcmp(a->device, b->device) == 0;
+    free(real_a);
+    free(real_b);
+    return same;
+}
+
+static void check_place(struct config_reading *r, size_t i)
+{
+    const struct config_link *links = r->config.links;
+    for (size_t j = 0; j < i; j++) {
+        if (r->links[j].faulty || !is_same_place(&links[i], &links[j])) {
+            continue;
+        }
+        const bool udp = links[i].type == CONFIG_LINK_UDP;
+        const char *key = udp ? "listen" : "device";
+        const unsigned line = line_of(r->links[i].key, CONFIG_IN_LINK, key);
+        config_fault(r, line > 0 ? line : r->links[i].section,
+                     "[link %s] %s: found \"%s\", which [link %s] uses already", links[i].core.name,
+                     key, udp ? links[i].listen : links[i].device, links[j].core.name);
+        return;
+    }
+}
+
+static void check_links(struct config_reading *r)
+{
+    struct config *c = &r->config;
+    if (c->bridge.link_count == 0) {
+        config_fault(r, 0, "no [link NAME] section, at least one is required");
+    }
+    for (size_t i = 0; i < c->bridge.link_count; i++) {
+        check_link(r, &c->links[i], &r->links[i]);
+        if (!r->links[i].faulty) {
+            check_place(r, i);
+        }
+    }
+}
+
+void config_complete(struct config_reading *r)
+{
+    check_bridge(r);
+    read_password(r);
+    check_broker(r);
+    check_links(r);
+}

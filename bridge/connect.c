@@ -1,0 +1,411 @@
+#include "bridge/core.h"
+
+#include <assert.h>
+
+#include "mqttsn/topic.h"
+
+static void ask_for_will(struct bridge *b, struct session *s)
+{
+    const enum sn_type type = s->dialogue == DIALOGUE_TOPIC ? SN_WILLTOPICREQ : SN_WILLMSGREQ;
+    air_send(b, s, &(struct sn_packet){.type = type}, AIR_CONTROL, false);
+}
+
+/* The gateway supervises the dialogue, too: every question is repeated. */
+static void supervise_dialogue(struct bridge *b, struct session *s)
+{
+    const struct bridge_link_config *link = b->links[s->link].config;
+    sn_retry_start(&s->dialogue_retry, b->now_ms, radio_rtt_rto(&s->rtt), link->retry_max_ms,
+                   link->retries);
+    session_reschedule(b, s);
+}
+
+static void refuse(struct bridge *b, const struct peer *peer, struct sn_bytes client_id,
+                   uint8_t code, const char *why)
+{
+    bridge_note_at(b, BRIDGE_NOTE_CLIENT_REFUSED, peer->link, client_id, sn_bytes_text(why), code);
+    air_answer(b, peer, &(struct sn_packet){.type = SN_CONNACK, .code = code});
+}
+
+/* A client that never got as far as a session on disk leaves nothing behind. */
+static void leave_dialogue(struct bridge *b, struct session *s)
+{
+    clients_end_dialogue(b, s);
+    if (!s->on_disk)
+        clients_remove(b, s);
+    else
+        session_reschedule(b, s);
+}
+
+void connect_abandon(struct bridge *b, struct session *s)
+{
+    bridge_note(b, BRIDGE_NOTE_WILL_ABANDONED, s, sn_bytes(NULL, 0), 0);
+    leave_dialogue(b, s);
+}
+
+/* Everything CONNECT asks for is known and checked: it takes effect. */
+static void accept(struct bridge *b, struct session *s, bool clean, uint16_t keepalive_s)
+{
+    if (clean)
+        clients_wipe(b, s);
+    downlink_land(b, s);
+    /* A-16: the device may have been started anew, so names are registered with
+     * it once more before they are used towards it. */
+    for (struct topic *t = s->topics; t != NULL; t = t->next)
+        t->known = false;
+    s->clean = clean;
+    s->hold_until_ms = 0;
+    s->subscribe_mid = 0;
+    s->subscribing = false;
+    session_set_state(b, s, SN_ACTIVE);
+    sn_session_connect(&s->sn, b->now_ms, keepalive_s);
+}
+
+static void store_and_confirm(struct bridge *b, struct session *s)
+{
+    clients_end_dialogue(b, s);
+    s->dialogue = DIALOGUE_STORING;
+    const uint64_t ticket = save_session(b, s, false);
+    if (!await_add(b, (struct await){
+                          .kind = AWAIT_CONNACK, .ticket = ticket, .session = s->number}))
+        s->dialogue = DIALOGUE_NONE; /* the client repeats its CONNECT */
+    session_reschedule(b, s);
+}
+
+void connect_done(struct bridge *b, struct session *s)
+{
+    if (s->dialogue != DIALOGUE_STORING)
+        return;
+    s->dialogue = DIALOGUE_NONE;
+    bridge_note(b, BRIDGE_NOTE_CLIENT_CONNECTED, s, sn_bytes(NULL, 0), s->sn.keepalive_s);
+    air_send(b, s, &(struct sn_packet){.type = SN_CONNACK, .code = SN_ACCEPTED}, AIR_ACK, false);
+    downlink_pump(b, s);
+}
+
+void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_packet *p,
+                   enum sn_fault fault)
+{
+    const struct sn_bytes id = p->connect.client_id;
+    if (fault != SN_OK) {
+        refuse(b, peer, id, SN_NOT_SUPPORTED, sn_fault_name(fault));
+        return;
+    }
+    if (id.len > b->config->max_client_id) {
+        refuse(b, peer, id, SN_NOT_SUPPORTED, "client id too long");
+        return;
+    }
+    struct session *s = clients_find_id(b, id);
+    if (s != NULL && clients_is_at(s, peer) && s->dialogue == DIALOGUE_STORING)
+        return; /* repeated; CONNACK is on its way */
+    if (s == NULL && (s = clients_add(b, id, 0)) == NULL) {
+        bridge_note_at(b, BRIDGE_NOTE_CLIENT_LIMIT, peer->link, id, sn_bytes(NULL, 0),
+                       b->status.clients);
+        refuse(b, peer, id, SN_CONGESTION, "limit");
+        return;
+    }
+    if (!clients_is_at(s, peer)) {
+        if (s->link != UINT16_MAX)
+            bridge_note(b, BRIDGE_NOTE_CLIENT_MOVED, s, sn_bytes(NULL, 0), 0);
+        if (!clients_move(b, s, peer)) {
+            refuse(b, peer, id, SN_CONGESTION, "memory");
+            leave_dialogue(b, s);
+            return;
+        }
+    }
+    if (!p->connect.will) {
+        accept(b, s, p->connect.clean, p->connect.keepalive_s);
+        store_and_confirm(b, s);
+        return;
+    }
+    /* a repeated CONNECT repeats the open question. */
+    if (s->pending == NULL) {
+        s->pending = arena_take(&b->arena, sizeof(*s->pending));
+        if (s->pending == NULL) {
+            refuse(b, peer, id, SN_CONGESTION, "memory");
+            leave_dialogue(b, s);
+            return;
+        }
+        s->dialogue = DIALOGUE_TOPIC;
+    }
+    s->pending->clean = p->connect.clean;
+    s->pending->keepalive_s = p->connect.keepalive_s;
+    ask_for_will(b, s);
+    supervise_dialogue(b, s);
+}
+
+static void refuse_will(struct bridge *b, struct session *s, uint8_t code)
+{
+    bridge_note(b, BRIDGE_NOTE_CLIENT_REFUSED, s, sn_bytes_text("will"), code);
+    air_send(b, s, &(struct sn_packet){.type = SN_CONNACK, .code = code}, AIR_ACK, false);
+    leave_dialogue(b, s);
+}
+
+void connect_will_topic(struct bridge *b, struct session *s, const struct sn_packet *p,
+                        enum sn_fault fault)
+{
+    if (s->dialogue == DIALOGUE_MESSAGE) { /* our next question was lost */
+        ask_for_will(b, s);
+        return;
+    }
+    if (s->dialogue != DIALOGUE_TOPIC) {
+        bridge_note(b, BRIDGE_NOTE_FRAME_UNEXPECTED, s, sn_bytes_text("WILLTOPIC"), 0);
+        return;
+    }
+    struct pending_connect *pending = s->pending;
+    /* the empty form deletes the will, and so do flags without a topic. */
+    if (p->willtopic.empty || fault == SN_FAULT_EMPTY_TOPIC) {
+        const bool clean = pending->clean;
+        const uint16_t keepalive_s = pending->keepalive_s;
+        accept(b, s, clean, keepalive_s);
+        clients_drop_will(b, s);
+        erase_record(b, s, BRIDGE_RECORD_WILL, 0);
+        store_and_confirm(b, s);
+        return;
+    }
+    if (fault != SN_OK) {
+        refuse_will(b, s, SN_NOT_SUPPORTED);
+        return;
+    }
+    pending->will_topic = name_take(b, p->willtopic.topic);
+    if (pending->will_topic == NULL) {
+        refuse_will(b, s, SN_CONGESTION);
+        return;
+    }
+    pending->will_qos = (uint8_t)p->willtopic.qos;
+    pending->will_retain = p->willtopic.retain;
+    s->dialogue = DIALOGUE_MESSAGE;
+    ask_for_will(b, s);
+    supervise_dialogue(b, s);
+}
+
+void connect_will_message(struct bridge *b, struct session *s, const struct sn_packet *p)
+{
+    if (s->dialogue != DIALOGUE_MESSAGE) {
+        bridge_note(b, BRIDGE_NOTE_FRAME_UNEXPECTED, s, sn_bytes_text("WILLMSG"), 0);
+        return;
+    }
+    struct blob *message = blob_take(b, p->willmsg.message);
+    if (message == NULL) {
+        refuse_will(b, s, SN_CONGESTION);
+        return;
+    }
+    const struct pending_connect pending = *s->pending;
+    s->pending->will_topic = NULL; /* taken over below */
+    accept(b, s, pending.clean, pending.keepalive_s);
+    clients_drop_will(b, s);
+    s->will = (struct will){
+        .topic = pending.will_topic,
+        .message = message,
+        .qos = pending.will_qos,
+        .retain = pending.will_retain,
+    };
+    save_will(b, s);
+    store_and_confirm(b, s);
+}
+
+/* 6.4. The will is ours to publish, so an update is a matter of storing it. */
+void connect_will_update(struct bridge *b, struct session *s, const struct sn_packet *p,
+                         enum sn_fault fault)
+{
+    const bool is_topic = p->type == SN_WILLTOPICUPD;
+    const enum sn_type type = is_topic ? SN_WILLTOPICRESP : SN_WILLMSGRESP;
+    uint64_t ticket;
+    if (is_topic && (p->willtopic.empty || fault == SN_FAULT_EMPTY_TOPIC)) {
+        clients_drop_will(b, s);
+        ticket = erase_record(b, s, BRIDGE_RECORD_WILL, 0);
+    } else if (fault != SN_OK) {
+        air_send(b, s, &(struct sn_packet){.type = type, .code = SN_NOT_SUPPORTED}, AIR_ACK, false);
+        return;
+    } else {
+        struct name *topic = is_topic ? name_take(b, p->willtopic.topic) : NULL;
+        struct blob *message = is_topic ? NULL : blob_take(b, p->willmsg.message);
+        if (topic == NULL && message == NULL) {
+            air_send(b, s, &(struct sn_packet){.type = type, .code = SN_CONGESTION}, AIR_ACK,
+                     false);
+            return;
+        }
+        if (is_topic) {
+            name_put(b, s->will.topic);
+            s->will.topic = topic;
+            s->will.qos = (uint8_t)p->willtopic.qos;
+            s->will.retain = p->willtopic.retain;
+        } else {
+            arena_put(&b->arena, s->will.message);
+            s->will.message = message;
+        }
+        ticket = save_will(b, s);
+    }
+    await_add(b, (struct await){.kind = is_topic ? AWAIT_WILLTOPICRESP : AWAIT_WILLMSGRESP,
+                                .ticket = ticket,
+                                .session = s->number});
+}
+
+/* 6.12, 6.14. The answer waits for the disk: a restart must not take a sleeper,
+ * or one who has said goodbye, for lost. */
+void connect_end(struct bridge *b, struct session *s, const struct sn_packet *p)
+{
+    const uint16_t sleep_s = p->disconnect.has_duration ? p->disconnect.duration_s : 0;
+    if (s->dialogue != DIALOGUE_NONE) {
+        const bool gone = !s->on_disk;
+        air_send(b, s, &(struct sn_packet){.type = SN_DISCONNECT}, AIR_ACK, false);
+        leave_dialogue(b, s);
+        if (gone)
+            return;
+    }
+    downlink_land(b, s);
+    air_leave(b, s);
+    if (sleep_s > 0) {
+        session_set_state(b, s, SN_ASLEEP);
+        sn_session_sleep(&s->sn, b->now_ms, sleep_s);
+        bridge_note(b, BRIDGE_NOTE_CLIENT_ASLEEP, s, sn_bytes(NULL, 0), sleep_s);
+    } else {
+        session_set_state(b, s, SN_DISCONNECTED);
+        sn_session_disconnect(&s->sn);
+        bridge_note(b, BRIDGE_NOTE_CLIENT_DISCONNECTED, s, sn_bytes(NULL, 0), 0);
+    }
+    const uint64_t ticket = save_session(b, s, false);
+    await_add(
+        b, (struct await){.kind = AWAIT_DISCONNECT, .ticket = ticket, .session = s->number});
+    session_reschedule(b, s);
+}
+
+void connect_gone(struct bridge *b, struct session *s)
+{
+    if (s->sn.state != SN_DISCONNECTED && s->sn.state != SN_ASLEEP)
+        return; /* it is back already */
+    air_send(b, s, &(struct sn_packet){.type = SN_DISCONNECT}, AIR_ACK, false);
+    if (s->sn.state == SN_DISCONNECTED && s->clean) {
+        clients_wipe(b, s);
+        clients_remove(b, s);
+    }
+}
+
+static void pong(struct bridge *b, struct session *s)
+{
+    air_send(b, s, &(struct sn_packet){.type = SN_PINGRESP}, AIR_ACK, false);
+}
+
+/* 6.14: it is awake until everything is sent and PINGRESP ends it. */
+static void wake(struct bridge *b, struct session *s)
+{
+    session_set_state(b, s, SN_AWAKE);
+    sn_session_wake(&s->sn, b->now_ms);
+    s->awake_sent = 0;
+    bridge_note(b, BRIDGE_NOTE_CLIENT_AWAKE, s, sn_bytes(NULL, 0), queue_count(&s->queue));
+    downlink_pump(b, s);
+}
+
+void connect_rest(struct bridge *b, struct session *s)
+{
+    assert(s->sn.state == SN_AWAKE);
+    pong(b, s);
+    session_set_state(b, s, SN_ASLEEP);
+    sn_session_rest(&s->sn, b->now_ms);
+    save_heard(b, s);
+    session_reschedule(b, s);
+}
+
+void connect_ping(struct bridge *b, const struct peer *peer, const struct sn_packet *p)
+{
+    const struct sn_bytes id = p->pingreq.client_id;
+    struct session *s = id.len > 0 ? clients_find_id(b, id) : clients_find_peer(b, peer);
+    bool serve = s != NULL && sn_session_is_connected(&s->sn) && s->dialogue == DIALOGUE_NONE;
+    if (serve && !clients_is_at(s, peer)) {
+        /* anybody could fetch another's messages by its client id. */
+        serve = b->links[peer->link].config->roam && s->sn.state != SN_ACTIVE &&
+                clients_move(b, s, peer);
+        if (serve) {
+            bridge_note(b, BRIDGE_NOTE_CLIENT_MOVED, s, sn_bytes(NULL, 0), 0);
+            save_session(b, s, true);
+        }
+    }
+    if (!serve) {
+        bridge_note_at(b, BRIDGE_NOTE_FRAME_UNKNOWN_SENDER, peer->link, id,
+                       sn_bytes_text("PINGREQ"), 0);
+        air_answer(b, peer, &(struct sn_packet){.type = SN_DISCONNECT});
+        return;
+    }
+    sn_session_hear(&s->sn, b->now_ms);
+    switch ((enum sn_state)s->sn.state) {
+    case SN_ACTIVE:
+        pong(b, s);
+        save_heard(b, s);
+        break;
+    case SN_ASLEEP:
+        wake(b, s);
+        break;
+    case SN_AWAKE: /* repeated; what is open repeats itself, PINGRESP comes at the end */
+        downlink_pump(b, s);
+        break;
+    case SN_DISCONNECTED:
+    case SN_LOST:
+        break;
+    }
+    session_reschedule(b, s);
+}
+
+/* May free the session. */
+void connect_lose(struct bridge *b, struct session *s, enum bridge_note why)
+{
+    bridge_note(b, why, s, sn_bytes_text(sn_state_name(s->sn.state)),
+                (b->now_ms - s->sn.heard_ms) / 1000);
+    if (s->will.topic != NULL) {
+        bridge_note(b, BRIDGE_NOTE_WILL_FIRED, s, name_bytes(s->will.topic), 0);
+        uplink_will(b, s);
+    }
+    downlink_land(b, s);
+    air_leave(b, s);
+    session_set_state(b, s, SN_LOST);
+    sn_session_lose(&s->sn);
+    if (s->clean) {
+        clients_wipe(b, s);
+        clients_remove(b, s);
+        return;
+    }
+    save_session(b, s, true);
+    session_reschedule(b, s);
+}
+
+/* A-44: an active client that answers nothing is lost; one that is awake has
+ * gone back to sleep. Either way the message stays. */
+void connect_no_answer(struct bridge *b, struct session *s)
+{
+    if (s->sn.state == SN_ACTIVE) {
+        connect_lose(b, s, BRIDGE_NOTE_CLIENT_NO_ANSWER);
+        return;
+    }
+    bridge_note(b, BRIDGE_NOTE_CLIENT_NO_ANSWER, s, sn_bytes_text(sn_state_name(s->sn.state)), 0);
+    downlink_land(b, s);
+    if (s->sn.state == SN_AWAKE) {
+        session_set_state(b, s, SN_ASLEEP);
+        sn_session_rest(&s->sn, b->now_ms);
+    }
+    session_reschedule(b, s);
+}
+
+void connect_due(struct bridge *b, struct session *s)
+{
+    if (s->hold_until_ms != 0 && s->hold_until_ms <= b->now_ms) {
+        s->hold_until_ms = 0;
+        downlink_pump(b, s);
+    }
+    if (s->dialogue == DIALOGUE_TOPIC || s->dialogue == DIALOGUE_MESSAGE) {
+        switch (sn_retry_check(&s->dialogue_retry, b->now_ms)) {
+        case SN_RETRY_WAIT:
+            break;
+        case SN_RETRY_REPEAT:
+            ask_for_will(b, s);
+            break;
+        case SN_RETRY_LOST:
+            connect_abandon(b, s);
+            return;
+        }
+    }
+    if (sn_session_deadline(&s->sn) <= b->now_ms && s->dialogue == DIALOGUE_NONE) {
+        connect_lose(b, s, BRIDGE_NOTE_CLIENT_LOST);
+        return;
+    }
+    if (s->retry.due_ms <= b->now_ms)
+        downlink_due(b, s);
+    else
+        session_reschedule(b, s);
+}

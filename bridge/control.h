@@ -1,0 +1,50 @@
+/* How a running bridge is asked what it is doing: a Unix socket named "control"
+ * in its data directory.
+ *
+ * One request is one packet, a word ("status", "status --json"). The answer is
+ * the descriptor of a file in memory, so that an answer of any length never
+ * keeps the loop waiting for a slow reader.
+ */
+#ifndef BRIDGE_CONTROL_H
+#define BRIDGE_CONTROL_H
+
+#include <stdio.h>
+
+#include "bridge/bridge.h"
+#include "bridge/broker.h"
+#include "bridge/store.h"
+
+struct control;
+
+struct control_status {
+    struct bridge_status bridge;
+    struct store_figures store;
+    struct broker_figures broker;
+    const char *broker_url;
+    uint64_t uptime_s;
+    size_t links;
+    struct {
+        const char *name;
+        bool up;
+        struct radio_counters count;
+    } link[BRIDGE_LINKS_MAX];
+};
+
+/* Listens in the directory. 0 or -errno with one line in why. */
+int control_open(const char *directory, struct control **out, char *why, size_t why_size);
+int control_fd(const struct control *c);
+
+/* The descriptor is ready: answers every request that waits, status by fn. */
+typedef void control_status_fn(void *ctx, FILE *out, bool json);
+void control_serve(struct control *c, control_status_fn *fn, void *ctx);
+
+void control_close(struct control *c); /* removes the socket */
+
+void control_print_text(const struct control_status *s, FILE *out);
+void control_print_json(const struct control_status *s, FILE *out);
+
+/* The other side: asks the bridge of this directory and copies the answer to
+ * out. Returns the exit code; says on stderr what went wrong. */
+int control_ask(const char *directory, const char *request, FILE *out);
+
+#endif

@@ -1,0 +1,269 @@
+#include "bridge/control.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define REQUEST_MAX 64
+
+struct control {
+    int fd;
+    struct sockaddr_un address;
+};
+
+static int make_address(const char *directory, struct sockaddr_un *out)
+{
+    *out = (struct sockaddr_un){.sun_family = AF_UNIX};
+    const int len = snprintf(out->sun_path, sizeof(out->sun_path), "%s/control", directory);
+    return len < (int)sizeof(out->sun_path) ? 0 : -ENAMETOOLONG;
+}
+
+int control_open(const char *directory, struct control **out, char *why, size_t why_size)
+{
+    struct sockaddr_un address;
+    int rc = make_address(directory, &address);
+    if (rc < 0) {
+        snprintf(why, why_size, "data = %s: too long for the control socket in it", directory);
+        return rc;
+    }
+    /* Whoever left a socket there is dead: the store's lock is ours. */
+    unlink(address.sun_path);
+    const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+        chmod(address.sun_path, 0600) < 0 || listen(fd, 8) < 0) {
+        rc = -errno;
+        snprintf(why, why_size, "%s: %s", address.sun_path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return rc;
+    }
+    struct control *c = calloc(1, sizeof(*c));
+    if (c == NULL) {
+        close(fd);
+        snprintf(why, why_size, "no memory");
+        return -ENOMEM;
+    }
+    c->fd = fd;
+    c->address = address;
+    *out = c;
+    return 0;
+}
+
+int control_fd(const struct control *c)
+{
+    return c->fd;
+}
+
+void control_close(struct control *c)
+{
+    unlink(c->address.sun_path);
+    close(c->fd);
+    free(c);
+}
+
+/* ---- one request ------------------------------------------------------------------ */
+
+static void send_descriptor(int to, int fd)
+{
+    char ok = 0;
+    struct iovec data = {.iov_base = &ok, .iov_len = 1};
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {0};
+    struct msghdr message = {.msg_iov = &data,
+                             .msg_iovlen = 1,
+                             .msg_control = control.space,
+                             .msg_controllen = sizeof(control.space)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &fd, sizeof(int));
+    sendmsg(to, &message, MSG_NOSIGNAL);
+}
+
+static void answer(int to, const char *request, control_status_fn *fn, void *ctx)
+{
+    const int fd = memfd_create("answer", MFD_CLOEXEC);
+    FILE *out = fd < 0 ? NULL : fdopen(dup(fd), "w");
+    if (out != NULL) {
+        if (strcmp(request, "status") == 0 || strcmp(request, "status --json") == 0)
+            fn(ctx, out, request[6] != '\0');
+        else
+            fprintf(out, "unknown request: %s\n", request);
+        fclose(out);
+        send_descriptor(to, fd);
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+/* The asker writes before it connects is over, so its request is nearly always
+ * here; one that is slower asks again. */
+void control_serve(struct control *c, control_status_fn *fn, void *ctx)
+{
+    int fd;
+    while ((fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+        const struct timeval patience = {.tv_usec = 20000};
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+        char request[REQUEST_MAX];
+        const ssize_t len = recv(fd, request, sizeof(request) - 1, 0);
+        if (len > 0) {
+            request[len] = '\0';
+            answer(fd, request, fn, ctx);
+        }
+        close(fd);
+    }
+}
+
+/* ---- text ---------------------------------------------------------------------------- */
+
+typedef unsigned long long ull;
+
+static void print_account(FILE *out, const char *name, const struct bridge_account *a)
+{
+    fprintf(out, "%-14s %12llu %12llu %12llu %12llu %12llu\n", name, (ull)a->accepted,
+            (ull)a->delivered, (ull)a->expired, (ull)a->dropped, (ull)a->queued);
+}
+
+void control_print_text(const struct control_status *s, FILE *out)
+{
+    const struct bridge_status *b = &s->bridge;
+    fprintf(out, "snbridge %s, up for %llu s\n", SNBRIDGE_VERSION, (ull)s->uptime_s);
+    fprintf(out, "broker         %s, %s, %u messages undecided\n", s->broker_url,
+            b->broker_up ? "connected" : "not connected", b->undecided);
+    fprintf(out, "clients        %u known: %u active, %u asleep, %u lost, %u disconnected\n",
+            b->clients, b->active, b->asleep, b->lost, b->disconnected);
+    fprintf(out, "subscriptions  %u, as %u filters at the broker\n", b->subscriptions, b->filters);
+    fprintf(out, "memory         %.1f of %.1f MiB\n", (double)b->memory_used / 1048576,
+            (double)b->memory_size / 1048576);
+    fprintf(out,
+            "store          %.1f MiB, %llu commits, %llu rows written, %llu spared, %llu damaged, "
+            "%llu failures\n",
+            (double)s->store.file_bytes / 1048576, (ull)s->store.commits, (ull)s->store.written,
+            (ull)s->store.avoided, (ull)s->store.damaged, (ull)s->store.failures);
+    fprintf(out, "\n%-14s %12s %12s %12s %12s %12s\n", "account", "accepted", "delivered", "expired",
+            "dropped", "queued");
+    print_account(out, "from sensors", &b->up);
+    print_account(out, "to sensors", &b->down);
+    fprintf(out, "\n%-14s %-5s %12s %12s %12s %12s\n", "link", "", "frames in", "frames out",
+            "bad", "dropped");
+    for (size_t i = 0; i < s->links; i++)
+        fprintf(out, "%-14s %-5s %12llu %12llu %12llu %12llu\n", s->link[i].name,
+                s->link[i].up ? "up" : "down", (ull)s->link[i].count.frames_in,
+                (ull)s->link[i].count.frames_out, (ull)s->link[i].count.bad_frames,
+                (ull)(s->link[i].count.dropped_in + s->link[i].count.dropped_out));
+    fprintf(out, "\n");
+    for (int i = 0; i < BRIDGE_NOTE_COUNT; i++)
+        if (b->notes[i] > 0)
+            fprintf(out, "%12llu  %s\n", (ull)b->notes[i], bridge_note_text((enum bridge_note)i));
+}
+
+static void json_account(FILE *out, const char *name, const struct bridge_account *a)
+{
+    fprintf(out,
+            "\"%s\":{\"accepted\":%llu,\"delivered\":%llu,\"expired\":%llu,\"dropped\":%llu,"
+            "\"queued\":%llu},",
+            name, (ull)a->accepted, (ull)a->delivered, (ull)a->expired, (ull)a->dropped,
+            (ull)a->queued);
+}
+
+/* Names of links are checked words and notes are ours: nothing needs escaping. */
+void control_print_json(const struct control_status *s, FILE *out)
+{
+    const struct bridge_status *b = &s->bridge;
+    fprintf(out, "{\"version\":\"%s\",\"uptime_s\":%llu,\"broker_up\":%s,\"undecided\":%u,",
+            SNBRIDGE_VERSION, (ull)s->uptime_s, b->broker_up ? "true" : "false", b->undecided);
+    fprintf(out,
+            "\"clients\":%u,\"active\":%u,\"asleep\":%u,\"lost\":%u,\"disconnected\":%u,"
+            "\"subscriptions\":%u,\"filters\":%u,\"memory_used\":%llu,\"memory_size\":%llu,",
+            b->clients, b->active, b->asleep, b->lost, b->disconnected, b->subscriptions,
+            b->filters, (ull)b->memory_used, (ull)b->memory_size);
+    json_account(out, "up", &b->up);
+    json_account(out, "down", &b->down);
+    fprintf(out,
+            "\"store\":{\"file_bytes\":%llu,\"commits\":%llu,\"written\":%llu,\"avoided\":%llu,"
+            "\"damaged\":%llu,\"failures\":%llu},\"links\":{",
+            (ull)s->store.file_bytes, (ull)s->store.commits, (ull)s->store.written,
+            (ull)s->store.avoided, (ull)s->store.damaged, (ull)s->store.failures);
+    for (size_t i = 0; i < s->links; i++)
+        fprintf(out,
+                "%s\"%s\":{\"up\":%s,\"frames_in\":%llu,\"frames_out\":%llu,\"bytes_in\":%llu,"
+                "\"bytes_out\":%llu,\"bad_frames\":%llu,\"dropped_in\":%llu,\"dropped_out\":%llu,"
+                "\"opens\":%llu,\"losses\":%llu}",
+                i == 0 ? "" : ",", s->link[i].name, s->link[i].up ? "true" : "false",
+                (ull)s->link[i].count.frames_in, (ull)s->link[i].count.frames_out,
+                (ull)s->link[i].count.bytes_in, (ull)s->link[i].count.bytes_out,
+                (ull)s->link[i].count.bad_frames, (ull)s->link[i].count.dropped_in,
+                (ull)s->link[i].count.dropped_out, (ull)s->link[i].count.opens,
+                (ull)s->link[i].count.losses);
+    fprintf(out, "},\"notes\":{");
+    for (int i = 0; i < BRIDGE_NOTE_COUNT; i++)
+        fprintf(out, "%s\"%s\":%llu", i == 0 ? "" : ",", bridge_note_name((enum bridge_note)i),
+                (ull)b->notes[i]);
+    fprintf(out, "}}\n");
+}
+
+/* ---- the asker --------------------------------------------------------------------------- */
+
+static int receive_descriptor(int from)
+{
+    char ok;
+    struct iovec data = {.iov_base = &ok, .iov_len = 1};
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct msghdr message = {.msg_iov = &data,
+                             .msg_iovlen = 1,
+                             .msg_control = control.space,
+                             .msg_controllen = sizeof(control.space)};
+    if (recvmsg(from, &message, MSG_CMSG_CLOEXEC) <= 0)
+        return -1;
+    const struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    if (c == NULL || c->cmsg_type != SCM_RIGHTS)
+        return -1;
+    int fd;
+    memcpy(&fd, CMSG_DATA(c), sizeof(int));
+    return fd;
+}
+
+int control_ask(const char *directory, const char *request, FILE *out)
+{
+    struct sockaddr_un address;
+    if (make_address(directory, &address) < 0) {
+        fprintf(stderr, "snbridge: %s: path too long\n", directory);
+        return 1;
+    }
+    const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+        fprintf(stderr, "snbridge: no bridge answers at %s: %s\n", address.sun_path,
+                strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return 1;
+    }
+    const struct timeval patience = {.tv_sec = 5};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    const int file = send(fd, request, strlen(request), MSG_NOSIGNAL) < 0 ? -1 : receive_descriptor(fd);
+    close(fd);
+    if (file < 0) {
+        fprintf(stderr, "snbridge: the bridge at %s gave no answer\n", address.sun_path);
+        return 1;
+    }
+    char buffer[4096];
+    ssize_t len;
+    off_t at = 0; /* the writer's place is shared with us */
+    while ((len = pread(file, buffer, sizeof(buffer), at)) > 0) {
+        fwrite(buffer, 1, (size_t)len, out);
+        at += len;
+    }
+    close(file);
+    return 0;
+}

@@ -1,0 +1,598 @@
+/* What the files of the core share: the state of a bridge, and what each file
+ * offers to the others. Private to bridge/; drivers see bridge.h.
+ *
+ *   bridge.c      init, the dispatch of events, deadlines, notes, status
+ *   clients.c     sessions: found by number, client id, address; made, dropped
+ *   names.c       topic names, each held once; topic ids of a session
+ *   connect.c     CONNECT with its will dialogue, DISCONNECT, PINGREQ, loss
+ *   uplink.c      REGISTER and PUBLISH from sensors, and on to the broker
+ *   subscribe.c   SUBSCRIBE, UNSUBSCRIBE, and their like at the broker
+ *   filter.c      the tree of subscriptions
+ *   downlink.c    messages from the broker to sensors
+ *   queue.c       messages in order: the head in memory, the rest on disk
+ *   await.c       what is to be said once the disk has something
+ *   air.c         frames on their way out, at the pace the link carries
+ *   restore.c     state records, written and read back
+ */
+#ifndef BRIDGE_CORE_H
+#define BRIDGE_CORE_H
+
+#include "bridge/arena.h"
+#include "bridge/bridge.h"
+#include "bridge/table.h"
+#include "bridge/timers.h"
+#include "mqttsn/retry.h"
+#include "mqttsn/session.h"
+#include "radio/pacer.h"
+#include "radio/rtt.h"
+
+/* ---- topic names and ids ---------------------------------------------------- */
+
+/* A topic name or filter. Held once however many use it. */
+struct name {
+    struct table_link link;
+    uint32_t refs;
+    uint16_t len;
+    uint8_t text[];
+};
+
+/* Octets that belong to one owner. */
+struct blob {
+    uint32_t len;
+    uint8_t data[];
+};
+
+/* One topic id of one session (7.3: ids are per client). One name has one id,
+ * whichever side assigned it (A-23). */
+struct topic {
+    struct table_link by_tid;
+    struct table_link by_name;
+    struct topic *next; /* of the session */
+    struct session *session;
+    struct name *name;
+    uint16_t tid;
+    bool known; /* the device has been told in this connection */
+};
+
+/* ---- queues ------------------------------------------------------------------ */
+
+struct message {
+    struct message *next;
+    struct message *prev;
+    uint64_t seq;
+    uint64_t received_ms;
+    uint64_t expires_ms;
+    struct name *topic;
+    struct exchange *exchange; /* to the broker: the sensor's side of it, while open */
+    uint32_t session;
+    uint32_t len;
+    uint16_t mid;
+    uint8_t qos;
+    uint8_t flags; /* enum bridge_flag */
+    uint8_t class;
+    bool stored;    /* STORE was emitted: FORGET is owed */
+    bool published; /* to the broker: handed over, undecided */
+    bool sent;      /* to a sensor: it went out before, DUP is due */
+    uint8_t payload[];
+};
+
+/* Messages with ascending seq. Those in memory are a list; QoS 1 and 2 messages
+ * beyond a limit are on disk only and come back by FETCH when it is their turn. */
+struct queue {
+    struct message *head;
+    struct message *tail;
+    uint32_t id;         /* BRIDGE_QUEUE_BROKER or the session's */
+    uint32_t in_memory;
+    uint64_t on_disk;    /* on disk only */
+    uint64_t disk_from;  /* no message on disk only has a lower seq */
+    uint64_t disk_last;  /* the highest seq put on disk only */
+    uint64_t fetch_last; /* disk_last when FETCH was emitted */
+    bool fetching;
+};
+
+/* ---- sessions ------------------------------------------------------------------ */
+
+struct subscription {
+    struct subscription *next;     /* of the session */
+    struct subscription *node_next; /* of the filter */
+    struct subscription **node_from;
+    struct session *session;
+    struct filter *filter;
+    uint32_t key;             /* of its record */
+    uint64_t retained_until_ms; /* retained messages are for it up to here */
+    uint8_t qos;              /* granted */
+};
+
+/* A QoS 1 or 2 PUBLISH of a sensor between its arrival and the end of its
+ * handshake (6.6). */
+struct exchange {
+    struct exchange *next;
+    struct session *session;
+    struct message *message; /* while it is in memory */
+    uint64_t seq;
+    uint16_t mid;
+    uint16_t tid; /* as the sensor wrote it, for PUBACK */
+    uint32_t hash; /* of topic and payload; 0: not known, it is from before a restart */
+    uint8_t qos;
+    bool acked;     /* QoS 2: PUBREC has been sent at least once */
+    bool releasing; /* PUBREL is here, the disk does not know yet */
+    bool delivered; /* the broker has it */
+};
+
+#define BRIDGE_LEVELS_MAX 64 /* deeper topic names match "#" only down to here */
+
+#define EXCHANGES_MAX 16 /* open at once for one client; more are refused with congestion */
+
+enum flight {
+    FLIGHT_NONE,
+    FLIGHT_REGISTER, /* REGACK is awaited; the message waits behind it */
+    FLIGHT_PUBLISH,  /* PUBACK or PUBREC is awaited */
+    FLIGHT_RECEIVED, /* PUBREC is here; PUBREL waits for the disk */
+    FLIGHT_RELEASE,  /* PUBCOMP is awaited */
+};
+
+enum dialogue {
+    DIALOGUE_NONE,
+    DIALOGUE_TOPIC,   /* WILLTOPIC is awaited */
+    DIALOGUE_MESSAGE, /* WILLMSG is awaited */
+    DIALOGUE_STORING, /* CONNACK waits for the disk */
+};
+
+/* CONNECT while its will is being asked for (6.2). It takes effect at the end. */
+struct pending_connect {
+    uint16_t keepalive_s;
+    bool clean;
+    bool will_retain;
+    uint8_t will_qos;
+    struct name *will_topic;
+};
+
+struct will {
+    struct name *topic; /* NULL: there is no will */
+    struct blob *message;
+    uint8_t qos;
+    bool retain;
+};
+
+struct session {
+    struct table_link by_number;
+    struct table_link by_id;
+    struct table_link by_peer;
+    struct timer timer;
+    uint32_t number;
+    struct sn_session sn;
+    struct blob *client_id;
+
+    /* where it is */
+    uint16_t link;
+    struct radio_address address;
+    struct blob *node; /* wireless node id behind a forwarder; NULL: none */
+
+    /* CONNECT */
+    bool clean;
+    uint8_t dialogue; /* enum dialogue */
+    struct pending_connect *pending;
+    struct sn_retry dialogue_retry;
+    struct will will;
+    bool on_disk;      /* a record of it was saved */
+    uint64_t saved_ms; /* heard_ms as the disk has it */
+
+    /* topics and subscriptions */
+    struct topic *topics;
+    struct subscription *subscriptions;
+    uint16_t topic_count;
+    uint16_t subscription_count;
+    uint16_t next_tid;
+    uint32_t next_key;
+    uint16_t subscribe_mid; /* of the last SUBSCRIBE that was accepted, and its answer */
+    uint16_t subscribe_tid;
+    int8_t subscribe_qos;
+    bool subscribing; /* one waits for the broker or the disk */
+
+    /* from the sensor */
+    struct exchange *exchanges;
+    uint8_t exchange_count;
+    uint16_t acked_mid; /* the last QoS 1 message that was acknowledged */
+    uint32_t acked_hash;
+
+    /* to the sensor */
+    struct queue queue;
+    struct message *flying;
+    uint8_t flight; /* enum flight */
+    bool reregistered; /* after PUBACK 0x02, once */
+    bool waiting_for_air;
+    bool repeated;      /* the open frame went out more than once: Karn */
+    uint16_t register_mid;
+    uint16_t register_tid;
+    uint32_t awake_sent; /* messages in this awake period */
+    uint64_t sent_ms;    /* when the last bit of the open frame left */
+    uint64_t hold_until_ms; /* it is congested: nothing is sent before; 0: not so */
+    struct sn_retry retry;
+    struct radio_rtt rtt;
+    struct session *air_next; /* on the link's list of those waiting for air */
+    uint32_t match_stamp;
+    uint8_t match_qos;
+    struct session *match_next;
+};
+
+/* ---- the tree of subscriptions -------------------------------------------------- */
+
+enum upstream {
+    UPSTREAM_NONE,    /* the broker does not know the filter */
+    UPSTREAM_PENDING, /* SUBSCRIBE or UNSUBSCRIBE is on its way */
+    UPSTREAM_ACTIVE,
+};
+
+struct filter {
+    struct table_link link; /* by parent and level */
+    struct table_link by_request;
+    struct filter *parent;
+    struct filter *plus; /* child "+" */
+    struct filter *hash; /* child "#" */
+    uint32_t children;
+    struct subscription *subscriptions;
+    struct name *name; /* the whole filter; NULL while nobody subscribes here */
+    struct waiting *waiting; /* SUBSCRIBEs that wait for the broker's answer */
+    struct filter *sync_next;
+    struct filter *all_next;
+    struct filter *all_prev;
+    uint32_t request; /* of the action under way */
+    uint8_t upstream; /* enum upstream */
+    uint8_t upstream_qos;  /* asked for at the broker */
+    uint8_t granted;       /* by the broker */
+    bool asked_for;        /* the action under way is SUBSCRIBE */
+    bool wants_retained;   /* of the next SUBSCRIBE */
+    bool in_sync;          /* on the list of those to be told to the broker */
+    struct name *level;
+};
+
+/* A client's SUBSCRIBE that waits for the broker. */
+struct waiting {
+    struct waiting *next;
+    uint32_t session;
+    uint16_t mid;
+    uint16_t tid;
+    uint8_t qos;
+};
+
+/* ---- what waits for the disk ----------------------------------------------------- */
+
+enum await_kind {
+    AWAIT_PUBACK,   /* QoS 1 from a sensor; mid */
+    AWAIT_PUBREC,   /* QoS 2 from a sensor; mid */
+    AWAIT_PUBCOMP,  /* its PUBREL; mid */
+    AWAIT_CONNACK,
+    AWAIT_REGACK,   /* mid, tid */
+    AWAIT_SUBACK,   /* mid, tid, qos */
+    AWAIT_UNSUBACK, /* mid */
+    AWAIT_DISCONNECT,
+    AWAIT_WILLTOPICRESP,
+    AWAIT_WILLMSGRESP,
+    AWAIT_PUBREL, /* PUBREC from a sensor was marked; mid */
+    AWAIT_ACCEPT, /* everything for this token is durable */
+};
+
+struct await {
+    struct await *next;
+    uint64_t ticket;
+    uint64_t token; /* AWAIT_ACCEPT: the broker's; PUBCOMP, PUBREL: the message's seq */
+    uint32_t session;
+    uint16_t mid;
+    uint16_t tid;
+    uint8_t kind; /* enum await_kind */
+    uint8_t qos;
+};
+
+/* ---- links ---------------------------------------------------------------------- */
+
+struct bridge_link {
+    const struct bridge_link_config *config;
+    struct radio_pacer *pacer; /* NULL: the link carries whatever comes */
+    struct session *air_first; /* sessions that have something and wait for air */
+    struct session *air_last;
+};
+
+enum broker_state {
+    BROKER_IS_DOWN,
+    BROKER_IS_CONNECTING,
+    BROKER_IS_UP,
+};
+
+struct bridge {
+    const struct bridge_config *config;
+    bridge_emit_fn *emit;
+    void *ctx;
+    uint64_t now_ms;
+    uint64_t seq; /* the last one given out */
+    uint64_t durable; /* the last ticket that STORED reported */
+    uint64_t covered; /* the last ticket that STORED or STORE_FAILED reported */
+    uint64_t random;
+    bool started;
+    bool stopping;
+    struct arena arena;
+
+    struct table sessions_by_number;
+    struct table sessions_by_id;
+    struct table sessions_by_peer;
+    struct table names;
+    struct table topics_by_tid;
+    struct table topics_by_name;
+    struct table filters;
+    struct table filters_by_request;
+    struct table predefined_by_tid;
+    struct timers timers;
+    uint32_t last_number;
+    uint32_t match_stamp;
+
+    struct bridge_link links[BRIDGE_LINKS_MAX];
+
+    /* the broker */
+    uint8_t broker; /* enum broker_state */
+    uint8_t broker_max_qos;
+    uint16_t window;
+    uint32_t inflight;  /* QoS 1 and 2, handed over and undecided */
+    uint32_t inflight0; /* QoS 0 */
+    uint32_t attempts;  /* since the last time it was up */
+    struct timer broker_timer;
+    struct queue uplink;
+    struct message *next_publish; /* the first in memory that is not handed over */
+    uint64_t qos0_waiting;        /* QoS 0 messages in uplink while the broker is away */
+    struct filter root;
+    struct filter *filters_first;
+    struct filter *sync_first; /* filters the broker must hear about */
+    struct filter *sync_last;
+    uint32_t sync_open; /* requests under way */
+    uint32_t last_request;
+
+    struct await *await_first;
+    struct await *await_last;
+
+    struct bridge_status status;
+    uint8_t scratch[SN_PACKET_MAX + 256]; /* the frame or record being made */
+    uint8_t wrapped[SN_PACKET_MAX + 256]; /* the frame in its encapsulation */
+};
+
+/* ---- bridge.c -------------------------------------------------------------------- */
+
+uint64_t bridge_next_seq(struct bridge *b);
+uint32_t bridge_random(struct bridge *b, uint32_t below);
+
+/* Emits and counts a note. s may be NULL. */
+void bridge_note(struct bridge *b, enum bridge_note note, const struct session *s,
+                 struct sn_bytes detail, uint64_t number);
+/* The same for somebody without a session. */
+void bridge_note_at(struct bridge *b, enum bridge_note note, uint16_t link, struct sn_bytes client,
+                    struct sn_bytes detail, uint64_t number);
+
+/* Keeps the counts of states right. */
+void session_set_state(struct bridge *b, struct session *s, enum sn_state state);
+
+/* Sets the session's timer to the earliest of what it waits for. */
+void session_reschedule(struct bridge *b, struct session *s);
+
+static inline void bridge_emit(struct bridge *b, const struct bridge_action *a)
+{
+    b->emit(b->ctx, a);
+}
+
+/* ---- clients.c ------------------------------------------------------------------- */
+
+/* Where a frame came from. */
+struct peer {
+    uint16_t link;
+    const struct radio_address *address;
+    struct sn_bytes node; /* data NULL: not encapsulated */
+};
+
+struct session *clients_find_number(const struct bridge *b, uint32_t number);
+struct session *clients_find_id(const struct bridge *b, struct sn_bytes client_id);
+struct session *clients_find_peer(const struct bridge *b, const struct peer *peer);
+
+/* A new, disconnected session without an address; NULL when a limit is reached
+ * or memory is out. number 0: the next free one. */
+struct session *clients_add(struct bridge *b, struct sn_bytes client_id, uint32_t number);
+
+/* Frees a session and all that is its; the caller has erased its records. */
+void clients_remove(struct bridge *b, struct session *s);
+
+/* Forgets everything but the client id: subscriptions, will, topic ids, queue,
+ * exchanges. Also on disk. */
+void clients_wipe(struct bridge *b, struct session *s);
+
+/* Gives the session this address; whoever had it loses it. Returns false when
+ * memory is out. */
+bool clients_move(struct bridge *b, struct session *s, const struct peer *peer);
+bool clients_is_at(const struct session *s, const struct peer *peer);
+
+void clients_end_dialogue(struct bridge *b, struct session *s);
+void clients_drop_will(struct bridge *b, struct session *s);
+
+struct blob *blob_take(struct bridge *b, struct sn_bytes bytes); /* NULL: memory is out */
+static inline struct sn_bytes blob_bytes(const struct blob *blob)
+{
+    return blob == NULL ? sn_bytes(NULL, 0) : sn_bytes(blob->data, blob->len);
+}
+
+/* ---- names.c --------------------------------------------------------------------- */
+
+struct name *name_take(struct bridge *b, struct sn_bytes text); /* NULL: memory is out */
+struct name *name_find(const struct bridge *b, struct sn_bytes text);
+struct name *name_share(struct name *n);
+void name_put(struct bridge *b, struct name *n); /* NULL is allowed */
+static inline struct sn_bytes name_bytes(const struct name *n)
+{
+    return n == NULL ? sn_bytes(NULL, 0) : sn_bytes(n->text, n->len);
+}
+
+struct topic *topics_find(const struct bridge *b, const struct session *s, uint16_t tid);
+struct topic *topics_find_name(const struct bridge *b, const struct session *s,
+                               const struct name *name);
+/* tid 0: the next free one. NULL: max_topics reached or memory is out. */
+struct topic *topics_add(struct bridge *b, struct session *s, struct name *name, uint16_t tid);
+void topics_remove(struct bridge *b, struct session *s, struct topic *t);
+void topics_remove_all(struct bridge *b, struct session *s);
+
+/* Predefined ids: that of the client wins over that of all. */
+bool predefined_init(struct bridge *b);
+struct name *predefined_find(const struct bridge *b, const struct session *s, uint16_t tid);
+/* The id of a name; 0 when it has none. */
+uint16_t predefined_find_name(const struct bridge *b, const struct session *s,
+                              const struct name *name);
+
+/* ---- connect.c ------------------------------------------------------------------- */
+
+void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_packet *p,
+                   enum sn_fault fault);
+void connect_will_topic(struct bridge *b, struct session *s, const struct sn_packet *p,
+                        enum sn_fault fault);
+void connect_will_message(struct bridge *b, struct session *s, const struct sn_packet *p);
+void connect_will_update(struct bridge *b, struct session *s, const struct sn_packet *p,
+                         enum sn_fault fault);
+void connect_end(struct bridge *b, struct session *s, const struct sn_packet *p);
+void connect_ping(struct bridge *b, const struct peer *peer, const struct sn_packet *p);
+void connect_done(struct bridge *b, struct session *s); /* the session is durable: CONNACK */
+void connect_gone(struct bridge *b, struct session *s); /* its end is durable: DISCONNECT */
+void connect_rest(struct bridge *b, struct session *s); /* awake, everything was sent */
+
+/* These may free the session. */
+void connect_abandon(struct bridge *b, struct session *s); /* the will never came */
+void connect_lose(struct bridge *b, struct session *s, enum bridge_note why);
+void connect_no_answer(struct bridge *b, struct session *s); /* all repeats are used up */
+void connect_due(struct bridge *b, struct session *s);       /* its deadline has come */
+
+/* ---- uplink.c -------------------------------------------------------------------- */
+
+void uplink_register(struct bridge *b, struct session *s, const struct sn_packet *p,
+                     enum sn_fault fault);
+/* s is NULL for QoS -1 from somebody without a session. */
+void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer,
+                    const struct sn_packet *p, enum sn_fault fault);
+void uplink_pubrel(struct bridge *b, struct session *s, uint16_t mid);
+/* A message of the bridge's own making, a will: accepted like one from a sensor. */
+void uplink_will(struct bridge *b, const struct session *s);
+void uplink_durable(struct bridge *b, const struct await *a); /* PUBACK, PUBREC, PUBCOMP */
+void uplink_failed(struct bridge *b, const struct await *a);
+void uplink_delivered(struct bridge *b, uint64_t seq, uint8_t code);
+void uplink_fetched(struct bridge *b, const struct bridge_event *event);
+void uplink_broker_down(struct bridge *b);
+void uplink_pump(struct bridge *b); /* hands over what may be handed over */
+void exchanges_remove_all(struct bridge *b, struct session *s);
+struct exchange *exchanges_find(const struct session *s, uint16_t mid);
+struct exchange *exchanges_add(struct bridge *b, struct session *s, uint16_t mid);
+
+/* ---- subscribe.c ------------------------------------------------------------------ */
+
+void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet *p,
+                     enum sn_fault fault);
+void unsubscribe_frame(struct bridge *b, struct session *s, const struct sn_packet *p,
+                       enum sn_fault fault);
+/* 6.10: the client rejected the name. */
+void subscribe_rejected(struct bridge *b, struct session *s, const struct name *name);
+void subscribe_restore(struct bridge *b, struct session *s, struct name *filter, uint32_t key,
+                       uint8_t qos);
+void subscribe_remove_all(struct bridge *b, struct session *s);
+void subscribe_answered(struct bridge *b, uint32_t request, uint8_t code);
+void subscribe_broker_up(struct bridge *b, bool session_present);
+void subscribe_broker_down(struct bridge *b);
+
+/* ---- filter.c --------------------------------------------------------------------- */
+
+struct filter *filter_find(const struct bridge *b, struct sn_bytes text);
+struct filter *filter_take(struct bridge *b, struct name *text); /* found or made; NULL: memory */
+/* Removes the node and its empty parents unless somebody still needs them. */
+void filter_trim(struct bridge *b, struct filter *f);
+typedef void filter_fn(void *ctx, struct subscription *s);
+/* Calls fn for every subscription that matches the name. */
+void filter_match(struct bridge *b, struct sn_bytes name, filter_fn *fn, void *ctx);
+
+/* ---- downlink.c ------------------------------------------------------------------- */
+
+void downlink_message(struct bridge *b, const struct bridge_event *event);
+void downlink_pump(struct bridge *b, struct session *s); /* sends what may be sent */
+void downlink_regack(struct bridge *b, struct session *s, const struct sn_packet *p);
+void downlink_puback(struct bridge *b, struct session *s, const struct sn_packet *p);
+void downlink_pubrec(struct bridge *b, struct session *s, uint16_t mid);
+void downlink_pubcomp(struct bridge *b, struct session *s, uint16_t mid);
+void downlink_durable(struct bridge *b, const struct await *a); /* PUBREL */
+void downlink_failed(struct bridge *b, uint64_t ticket);
+void downlink_due(struct bridge *b, struct session *s); /* its repeat is due */
+void downlink_land(struct bridge *b, struct session *s); /* the open exchange is off; kept */
+void downlink_forget_all(struct bridge *b, struct session *s); /* and its queue */
+
+/* ---- queue.c ---------------------------------------------------------------------- */
+
+/* Where a message is put: *m is what bridge_message says. Emits STORE when qos
+ * is above 0. Returns the message in memory, or NULL when it is on disk only.
+ * With qos 0 NULL means: no memory, it is not in the queue. */
+struct message *queue_append(struct bridge *b, struct queue *q, const struct bridge_message *m,
+                             uint32_t memory_max, bool lazy);
+
+/* The first message in memory that may go next, or NULL: the queue is empty, or
+ * a FETCH is under way (emitted by this call when needed). */
+struct message *queue_front(struct bridge *b, struct queue *q);
+
+/* Asks the disk for more when memory holds fewer than low messages. */
+void queue_refill(struct bridge *b, struct queue *q, uint32_t low, uint32_t count);
+/* Puts what FETCH brought into memory. */
+void queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event *event);
+
+struct message *queue_find(const struct queue *q, uint64_t seq);
+uint64_t queue_count(const struct queue *q);
+
+/* Takes it out of the queue and frees it; does not emit FORGET. */
+void queue_remove(struct bridge *b, struct queue *q, struct message *m);
+/* The same with FORGET where one is owed. */
+void queue_forget(struct bridge *b, struct queue *q, struct message *m, bool lazy);
+void queue_clear(struct bridge *b, struct queue *q);
+struct bridge_message queue_message(const struct queue *q, const struct message *m);
+
+/* ---- await.c ---------------------------------------------------------------------- */
+
+/* Remembers what to say when ticket is durable. Returns false when memory is
+ * out; then it is never said, and the peer repeats. */
+bool await_add(struct bridge *b, struct await a);
+void await_stored(struct bridge *b, uint64_t ticket);
+void await_failed(struct bridge *b, uint64_t ticket);
+
+/* ---- air.c ------------------------------------------------------------------------ */
+
+enum air_class {
+    AIR_ACK,     /* answers */
+    AIR_CONTROL, /* REGISTER, requests of the will dialogue */
+    AIR_MESSAGE, /* PUBLISH */
+};
+
+/* Sends to a session; supervised: its retry timer starts when the last bit has left. */
+void air_send(struct bridge *b, struct session *s, const struct sn_packet *p, enum air_class class,
+              bool supervised);
+/* Sends to somebody without a session. */
+void air_answer(struct bridge *b, const struct peer *peer, const struct sn_packet *p);
+/* Whether a message of this session may go out now; if not, it is put on the
+ * link's list and downlink_pump() is called when its turn has come. */
+bool air_is_free(struct bridge *b, struct session *s);
+void air_leave(struct bridge *b, struct session *s); /* off that list */
+void air_pump(struct bridge *b, uint16_t link);
+uint64_t air_deadline(const struct bridge *b);
+bool air_init(struct bridge *b);
+size_t air_memory(const struct bridge_config *c);
+
+/* ---- restore.c -------------------------------------------------------------------- */
+
+void restore_record(struct bridge *b, const struct bridge_record *r);
+void restore_queue(struct bridge *b, const struct bridge_event *event);
+void restore_open(struct bridge *b, const struct bridge_event *event);
+void restore_start(struct bridge *b);
+
+/* Each emits one SAVE or ERASE and returns its ticket. */
+uint64_t save_session(struct bridge *b, struct session *s, bool lazy);
+uint64_t save_will(struct bridge *b, const struct session *s);
+uint64_t save_topic(struct bridge *b, const struct session *s, const struct topic *t);
+uint64_t save_subscription(struct bridge *b, const struct subscription *sub);
+uint64_t erase_record(struct bridge *b, const struct session *s, enum bridge_record_kind kind,
+                      uint32_t key);
+uint64_t erase_session(struct bridge *b, const struct session *s);
+
+/* Saves a session, lazily, when its deadline has moved by more than a tenth. */
+void save_heard(struct bridge *b, struct session *s);
+
+#endif

@@ -1,0 +1,511 @@
+#include "bridge/core.h"
+
+#include <assert.h>
+
+#include "mqttsn/topic.h"
+
+#define MEMORY_PER_CLIENT 8 /* QoS 1 and 2 messages of one client kept in memory; more wait on disk */
+
+/* ---- from the broker to the queues of sensors ------------------------------------- */
+
+struct fan_out {
+    struct bridge *b;
+    struct session *first; /* everybody who gets it, once (SN12-4.2-3) */
+    bool retained;
+};
+
+static void note_recipient(void *ctx, struct subscription *sub)
+{
+    struct fan_out *out = ctx;
+    struct session *s = sub->session;
+    if (out->retained && sub->retained_until_ms < out->b->now_ms)
+        return; /* it has had its retained messages; these answer somebody else */
+    if (s->match_stamp != out->b->match_stamp) {
+        s->match_stamp = out->b->match_stamp;
+        s->match_qos = sub->qos;
+        s->match_next = out->first;
+        out->first = s;
+    } else if (sub->qos > s->match_qos) {
+        s->match_qos = sub->qos;
+    }
+}
+
+/* 6.10: what does not fit is dropped without any notice to the client. Before
+ * its first CONNECT after a change of configuration a session may have no link. */
+static bool fits(const struct bridge *b, const struct session *s, size_t topic, size_t payload)
+{
+    if (s->link == UINT16_MAX)
+        return true;
+    const size_t around = s->node == NULL ? 0 : 3 + s->node->len;
+    const size_t frame = b->links[s->link].config->frame_max;
+    return sn_publish_size(payload) + around <= frame && 6 + topic + around <= frame;
+}
+
+/* Returns whether the message is to be durable before the broker may forget it. */
+static bool queue_for(struct bridge *b, struct session *s, const struct bridge_event *event)
+{
+    struct bridge_message m = {
+        .queue = s->number,
+        .session = s->number,
+        .received_ms = b->now_ms,
+        .expires_ms =
+            event->message.expiry_s == 0 ? 0 : b->now_ms + (uint64_t)event->message.expiry_s * 1000,
+        .qos = event->message.qos < s->match_qos ? event->message.qos : s->match_qos,
+        .flags = event->message.retain ? BRIDGE_FLAG_RETAIN : 0,
+        .topic = event->message.topic,
+        .payload = event->message.payload,
+    };
+    struct bridge_account *account = &b->status.down;
+    account->accepted++;
+    enum bridge_note why;
+    if (!fits(b, s, m.topic.len, m.payload.len)) {
+        why = BRIDGE_NOTE_DOWN_TOO_LARGE;
+    } else if (m.qos == 0 && !sn_session_is_connected(&s->sn)) {
+        why = BRIDGE_NOTE_DOWN_DROPPED_QOS0;
+    } else if (queue_count(&s->queue) >= b->config->max_queue) {
+        why = m.qos == 0 ? BRIDGE_NOTE_DOWN_DROPPED_QOS0 : BRIDGE_NOTE_DOWN_QUEUE_FULL;
+    } else {
+        m.seq = bridge_next_seq(b);
+        const bool in_memory = queue_append(b, &s->queue, &m, MEMORY_PER_CLIENT, false) != NULL;
+        if (m.qos > 0 || in_memory) {
+            account->queued++;
+            return m.qos > 0;
+        }
+        why = BRIDGE_NOTE_MEMORY_FULL;
+    }
+    account->dropped++;
+    bridge_note(b, why, s, m.topic, m.payload.len);
+    return false;
+}
+
+static void accept(struct bridge *b, uint64_t token)
+{
+    if (token != 0)
+        bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_ACCEPT, .accept.token = token});
+}
+
+void downlink_message(struct bridge *b, const struct bridge_event *event)
+{
+    struct fan_out out = {.b = b, .retained = event->message.retain};
+    b->match_stamp++;
+    const bool is_name = sn_topic_check_name(event->message.topic) == SN_OK;
+    if (is_name)
+        filter_match(b, event->message.topic, note_recipient, &out);
+    if (out.first == NULL) {
+        bridge_note(b, BRIDGE_NOTE_DOWN_NO_SUBSCRIBER, NULL, event->message.topic, 0);
+        accept(b, event->message.token);
+        return;
+    }
+    bool owed = false;
+    for (struct session *s = out.first; s != NULL; s = s->match_next)
+        owed |= queue_for(b, s, event);
+
+    /* The broker may forget it once every copy is on the disk (or it need not be). */
+    if (!owed || !b->config->broker_ack_stored)
+        accept(b, event->message.token);
+    else if (event->message.token != 0 &&
+             !await_add(b, (struct await){.kind = AWAIT_ACCEPT,
+                                          .ticket = b->seq,
+                                          .token = event->message.token}))
+        accept(b, event->message.token);
+
+    for (struct session *s = out.first, *next; s != NULL; s = next) {
+        next = s->match_next;
+        downlink_pump(b, s);
+    }
+}
+
+/* The disk refused copies, and the broker has not been told that they are ours:
+ * they are taken back, and a new connection makes the broker send them again. */
+void downlink_failed(struct bridge *b, uint64_t ticket)
+{
+    for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++) {
+        for (struct table_link *l = b->sessions_by_number.buckets[i]; l != NULL; l = l->next) {
+            struct session *s = TABLE_ENTRY(l, struct session, by_number);
+            struct message *before;
+            for (struct message *m = s->queue.tail; m != NULL && m->seq > b->covered; m = before) {
+                before = m->prev;
+                if (!m->stored || m->seq > ticket)
+                    continue;
+                if (m == s->flying)
+                    downlink_land(b, s);
+                queue_remove(b, &s->queue, m);
+                b->status.down.accepted--;
+                b->status.down.queued--;
+            }
+        }
+    }
+    bridge_note(b, BRIDGE_NOTE_STORE_FAILED, NULL, sn_bytes_text("messages to sensors"), 0);
+    bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_DISCONNECT});
+}
+
+/* ---- from a queue to its sensor ----------------------------------------------------- */
+
+/* 6.10, A-43: messages carry the id the client knows; the other two kinds need
+ * no registration at all. Returns false when REGISTER has to go first. */
+static bool topic_id(struct bridge *b, const struct session *s, struct name *name,
+                     struct sn_packet *p)
+{
+    const struct topic *t = topics_find_name(b, s, name);
+    if (t != NULL && t->known) {
+        p->publish.kind = SN_TOPIC_NORMAL;
+        p->publish.tid = t->tid;
+        return true;
+    }
+    const uint16_t predefined = predefined_find_name(b, s, name);
+    if (predefined != 0) {
+        p->publish.kind = SN_TOPIC_PREDEFINED;
+        p->publish.tid = predefined;
+        return true;
+    }
+    if (name->len == 2) {
+        p->publish.kind = SN_TOPIC_SHORT;
+        p->publish.tid = SN_SHORT_ID(name->text[0], name->text[1]);
+        return true;
+    }
+    return false;
+}
+
+/* One message is open at a time, so its seq names it well enough; and it is the
+ * same after a restart, which a sensor in the middle of QoS 2 relies on. */
+static uint16_t mid_of(const struct message *m)
+{
+    return (uint16_t)(m->seq % 65535 + 1);
+}
+
+static void supervise(struct bridge *b, struct session *s, enum flight flight)
+{
+    const struct bridge_link_config *link = b->links[s->link].config;
+    s->flight = (uint8_t)flight;
+    s->repeated = false;
+    s->sent_ms = b->now_ms;
+    sn_retry_start(&s->retry, b->now_ms, radio_rtt_rto(&s->rtt), link->retry_max_ms, link->retries);
+    session_reschedule(b, s);
+}
+
+static void send_publish(struct bridge *b, struct session *s, const struct message *m, bool dup)
+{
+    struct sn_packet p = {
+        .type = SN_PUBLISH,
+        .publish = {.dup = dup,
+                    .qos = (int8_t)m->qos,
+                    .retain = (m->flags & BRIDGE_FLAG_RETAIN) != 0,
+                    .mid = m->qos == 0 ? 0 : mid_of(m),
+                    .data = sn_bytes(m->payload, m->len)},
+    };
+    topic_id(b, s, m->topic, &p);
+    air_send(b, s, &p, AIR_MESSAGE, m->qos > 0);
+}
+
+static void send_register(struct bridge *b, struct session *s)
+{
+    const struct topic *t = topics_find(b, s, s->register_tid);
+    assert(t != NULL);
+    air_send(b, s,
+             &(struct sn_packet){
+                 .type = SN_REGISTER,
+                 .reg = {.tid = t->tid, .mid = s->register_mid, .name = name_bytes(t->name)}},
+             AIR_CONTROL, true);
+}
+
+static void send_open(struct bridge *b, struct session *s, bool dup)
+{
+    switch ((enum flight)s->flight) {
+    case FLIGHT_REGISTER:
+        send_register(b, s);
+        return;
+    case FLIGHT_PUBLISH:
+        send_publish(b, s, s->flying, dup);
+        return;
+    case FLIGHT_RELEASE:
+        air_send(b, s, &(struct sn_packet){.type = SN_PUBREL, .mid = mid_of(s->flying)},
+                 AIR_CONTROL, true);
+        return;
+    case FLIGHT_NONE:
+    case FLIGHT_RECEIVED:
+        return;
+    }
+}
+
+static void drop(struct bridge *b, struct session *s, struct message *m, enum bridge_note why)
+{
+    bridge_note(b, why, s, name_bytes(m->topic), m->len);
+    if (why == BRIDGE_NOTE_DOWN_EXPIRED)
+        b->status.down.expired++;
+    else
+        b->status.down.dropped++;
+    b->status.down.queued--;
+    queue_forget(b, &s->queue, m, true);
+}
+
+static bool begin_register(struct bridge *b, struct session *s, struct message *m)
+{
+    struct topic *t = topics_find_name(b, s, m->topic);
+    if (t == NULL) {
+        if ((t = topics_add(b, s, m->topic, 0)) == NULL)
+            return false;
+        save_topic(b, s, t);
+    }
+    if (++s->register_mid == 0)
+        s->register_mid = 1;
+    s->register_tid = t->tid;
+    s->flying = m;
+    supervise(b, s, FLIGHT_REGISTER);
+    send_open(b, s, false);
+    return true;
+}
+
+static bool may_send(const struct bridge *b, const struct session *s)
+{
+    if (s->flight != FLIGHT_NONE || s->dialogue != DIALOGUE_NONE || s->link == UINT16_MAX ||
+        s->hold_until_ms != 0)
+        return false;
+    if (s->sn.state == SN_AWAKE)
+        return b->config->awake_messages == 0 || s->awake_sent < b->config->awake_messages;
+    return s->sn.state == SN_ACTIVE;
+}
+
+/* Sends one message, or finds that it cannot be sent. */
+static void begin(struct bridge *b, struct session *s, struct message *m)
+{
+    struct sn_packet p;
+    if (m->expires_ms != 0 && m->expires_ms <= b->now_ms && !(m->flags & BRIDGE_FLAG_RELEASED)) {
+        drop(b, s, m, BRIDGE_NOTE_DOWN_EXPIRED);
+        return;
+    }
+    if (!fits(b, s, m->topic->len, m->len)) { /* it moved to another link meanwhile */
+        drop(b, s, m, BRIDGE_NOTE_DOWN_TOO_LARGE);
+        return;
+    }
+    if (m->flags & BRIDGE_FLAG_RELEASED) { /* QoS 2 goes on where it was */
+        s->flying = m;
+        supervise(b, s, FLIGHT_RELEASE);
+        send_open(b, s, false);
+        return;
+    }
+    if (!topic_id(b, s, m->topic, &p)) {
+        if (!begin_register(b, s, m))
+            drop(b, s, m, BRIDGE_NOTE_DOWN_REJECTED);
+        return;
+    }
+    s->awake_sent++;
+    if (m->qos == 0) {
+        send_publish(b, s, m, false);
+        b->status.down.delivered++;
+        b->status.down.queued--;
+        queue_remove(b, &s->queue, m);
+        return;
+    }
+    const bool dup = m->sent;
+    m->sent = true;
+    s->flying = m;
+    supervise(b, s, FLIGHT_PUBLISH);
+    send_publish(b, s, m, dup);
+}
+
+void downlink_pump(struct bridge *b, struct session *s)
+{
+    while (may_send(b, s) && queue_count(&s->queue) > 0) {
+        if (!air_is_free(b, s))
+            return;
+        struct message *m = queue_front(b, &s->queue);
+        if (m == NULL)
+            return; /* the disk has it; FETCHED goes on */
+        begin(b, s, m);
+    }
+    if (s->sn.state == SN_AWAKE && s->flight == FLIGHT_NONE && s->dialogue == DIALOGUE_NONE)
+        connect_rest(b, s);
+}
+
+static void end_flight(struct bridge *b, struct session *s)
+{
+    s->flying = NULL;
+    s->flight = FLIGHT_NONE;
+    s->reregistered = false;
+    sn_retry_stop(&s->retry);
+    session_reschedule(b, s);
+}
+
+/* The client has it, for good. */
+static void delivered(struct bridge *b, struct session *s)
+{
+    struct message *m = s->flying;
+    const bool exactly_once = m->qos == 2;
+    end_flight(b, s);
+    b->status.down.delivered++;
+    b->status.down.queued--;
+    queue_forget(b, &s->queue, m, !exactly_once);
+    downlink_pump(b, s);
+}
+
+/* Karn: an answer to something sent twice says little about the round trip. */
+static void measure(struct bridge *b, struct session *s)
+{
+    const uint64_t ms = b->now_ms > s->sent_ms ? b->now_ms - s->sent_ms : 0;
+    const uint32_t sample = ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+    if (s->repeated)
+        radio_rtt_weak(&s->rtt, sample);
+    else
+        radio_rtt_sample(&s->rtt, sample);
+}
+
+void downlink_land(struct bridge *b, struct session *s)
+{
+    end_flight(b, s);
+}
+
+void downlink_forget_all(struct bridge *b, struct session *s)
+{
+    end_flight(b, s);
+    const uint64_t count = queue_count(&s->queue);
+    b->status.down.dropped += count;
+    b->status.down.queued -= count;
+    queue_clear(b, &s->queue);
+}
+
+/* The device has no room now. One that is awake is let go to sleep. */
+static void hold(struct bridge *b, struct session *s)
+{
+    end_flight(b, s);
+    if (s->sn.state == SN_AWAKE) {
+        connect_rest(b, s);
+        return;
+    }
+    s->hold_until_ms = b->now_ms + b->links[s->link].config->retry_max_ms;
+    session_reschedule(b, s);
+}
+
+/* ---- what the sensor answers ----------------------------------------------------------- */
+
+void downlink_regack(struct bridge *b, struct session *s, const struct sn_packet *p)
+{
+    if (s->flight != FLIGHT_REGISTER || p->ack.mid != s->register_mid) {
+        bridge_note(b, BRIDGE_NOTE_FRAME_UNEXPECTED, s, sn_bytes_text("REGACK"), p->ack.mid);
+        return;
+    }
+    struct topic *t = topics_find(b, s, s->register_tid);
+    struct message *m = s->flying;
+    measure(b, s);
+    end_flight(b, s);
+    if (p->ack.code == SN_ACCEPTED) {
+        if (t != NULL)
+            t->known = true;
+    } else if (p->ack.code == SN_CONGESTION) {
+        hold(b, s);
+        return;
+    } else { /* 6.10: a rejection is an unsubscribe, and the message is dropped */
+        bridge_note(b, BRIDGE_NOTE_TOPIC_REJECTED, s, name_bytes(m->topic), p->ack.code);
+        subscribe_rejected(b, s, m->topic);
+        drop(b, s, m, BRIDGE_NOTE_DOWN_REJECTED);
+    }
+    downlink_pump(b, s);
+}
+
+void downlink_puback(struct bridge *b, struct session *s, const struct sn_packet *p)
+{
+    struct topic *t = topics_find(b, s, p->ack.tid);
+    if (s->flight != FLIGHT_PUBLISH || p->ack.mid != mid_of(s->flying)) {
+        /* 5.4.13: also QoS 0 may be refused; then only the id can be mended. */
+        if (p->ack.code == SN_INVALID_TOPIC_ID && p->ack.mid == 0 && t != NULL)
+            t->known = false;
+        else
+            bridge_note(b, BRIDGE_NOTE_FRAME_UNEXPECTED, s, sn_bytes_text("PUBACK"), p->ack.mid);
+        return;
+    }
+    struct message *m = s->flying;
+    if (p->ack.code == SN_ACCEPTED && m->qos == 1) {
+        measure(b, s);
+        delivered(b, s);
+        return;
+    }
+    if (p->ack.code == SN_ACCEPTED) {
+        bridge_note(b, BRIDGE_NOTE_FRAME_UNEXPECTED, s, sn_bytes_text("PUBACK"), p->ack.mid);
+        return;
+    }
+    /* register the name again and repeat the message, once. */
+    t = topics_find_name(b, s, m->topic);
+    if (p->ack.code == SN_INVALID_TOPIC_ID && t != NULL && t->known && !s->reregistered) {
+        end_flight(b, s);
+        t->known = false;
+        s->reregistered = true;
+        begin_register(b, s, m);
+        return;
+    }
+    end_flight(b, s);
+    if (p->ack.code == SN_CONGESTION) {
+        hold(b, s);
+        return;
+    }
+    drop(b, s, m, BRIDGE_NOTE_DOWN_REJECTED);
+    downlink_pump(b, s);
+}
+
+void downlink_pubrec(struct bridge *b, struct session *s, uint16_t mid)
+{
+    if (s->flying == NULL || s->flying->qos != 2 || mid_of(s->flying) != mid) {
+        /* Nothing of ours: let the device free the id. */
+        air_send(b, s, &(struct sn_packet){.type = SN_PUBREL, .mid = mid}, AIR_ACK, false);
+        return;
+    }
+    if (s->flight == FLIGHT_RELEASE) { /* repeated: our PUBREL was lost */
+        send_open(b, s, false);
+        return;
+    }
+    if (s->flight != FLIGHT_PUBLISH)
+        return;
+    measure(b, s);
+    sn_retry_stop(&s->retry);
+    s->flight = FLIGHT_RECEIVED;
+    /* After PUBREL the device forgets the id. Did a restart not know that, it
+     * would send the message as a new one. */
+    s->flying->flags |= BRIDGE_FLAG_RELEASED;
+    const uint64_t ticket = bridge_next_seq(b);
+    bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_MARK,
+                                           .row = {.ticket = ticket,
+                                                   .queue = s->number,
+                                                   .seq = s->flying->seq,
+                                                   .flags = BRIDGE_FLAG_RELEASED}});
+    await_add(b, (struct await){.kind = AWAIT_PUBREL,
+                                .ticket = ticket,
+                                .token = s->flying->seq,
+                                .session = s->number});
+    session_reschedule(b, s);
+}
+
+void downlink_durable(struct bridge *b, const struct await *a)
+{
+    struct session *s = clients_find_number(b, a->session);
+    if (s == NULL || s->flight != FLIGHT_RECEIVED || s->flying->seq != a->token)
+        return;
+    supervise(b, s, FLIGHT_RELEASE);
+    send_open(b, s, false);
+}
+
+void downlink_pubcomp(struct bridge *b, struct session *s, uint16_t mid)
+{
+    if (s->flight != FLIGHT_RELEASE || mid_of(s->flying) != mid) {
+        bridge_note(b, BRIDGE_NOTE_FRAME_UNEXPECTED, s, sn_bytes_text("PUBCOMP"), mid);
+        return;
+    }
+    measure(b, s);
+    delivered(b, s);
+}
+
+/* ---- repeats ------------------------------------------------------------------------------ */
+
+void downlink_due(struct bridge *b, struct session *s)
+{
+    switch (sn_retry_check(&s->retry, b->now_ms)) {
+    case SN_RETRY_WAIT:
+        break;
+    case SN_RETRY_REPEAT:
+        s->repeated = true;
+        bridge_note(b, BRIDGE_NOTE_DOWN_REPEATED, s, sn_bytes(NULL, 0), s->flight);
+        send_open(b, s, true);
+        break;
+    case SN_RETRY_LOST:
+        connect_no_answer(b, s);
+        return;
+    }
+    session_reschedule(b, s);
+}

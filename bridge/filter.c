@@ -1,0 +1,167 @@
+#include "bridge/core.h"
+
+#include <assert.h>
+
+#include "mqttsn/topic.h"
+
+/* The tree has a node per level of every filter. Children with a name are found
+ * through one table for the whole tree, keyed by parent and level; the two
+ * wildcards have a place of their own in the node. */
+
+static uint32_t child_hash(const struct bridge *b, const struct filter *parent,
+                           struct sn_bytes level)
+{
+    const uintptr_t p = (uintptr_t)parent;
+    return table_hash(b->config->seed ^ p, level.data, level.len);
+}
+
+static bool is(struct sn_bytes level, char c)
+{
+    return level.len == 1 && level.data[0] == (uint8_t)c;
+}
+
+static struct filter *child(const struct bridge *b, const struct filter *parent,
+                            struct sn_bytes level)
+{
+    for (struct table_link *l = table_first(&b->filters, child_hash(b, parent, level)); l != NULL;
+         l = table_next(l)) {
+        struct filter *f = TABLE_ENTRY(l, struct filter, link);
+        if (f->parent == parent && sn_bytes_equal(name_bytes(f->level), level))
+            return f;
+    }
+    return NULL;
+}
+
+static struct filter *step(const struct bridge *b, const struct filter *parent,
+                           struct sn_bytes level)
+{
+    if (is(level, '+'))
+        return parent->plus;
+    if (is(level, '#'))
+        return parent->hash;
+    return child(b, parent, level);
+}
+
+static struct filter *add_child(struct bridge *b, struct filter *parent, struct sn_bytes level)
+{
+    struct filter *f = arena_take(&b->arena, sizeof(*f));
+    if (f == NULL)
+        return NULL;
+    f->level = name_take(b, level);
+    if (f->level == NULL) {
+        arena_put(&b->arena, f);
+        return NULL;
+    }
+    f->parent = parent;
+    parent->children++;
+    if (is(level, '+'))
+        parent->plus = f;
+    else if (is(level, '#'))
+        parent->hash = f;
+    else
+        table_add(&b->filters, &f->link, child_hash(b, parent, level));
+    f->all_next = b->filters_first;
+    if (f->all_next != NULL)
+        f->all_next->all_prev = f;
+    b->filters_first = f;
+    return f;
+}
+
+struct filter *filter_find(const struct bridge *b, struct sn_bytes text)
+{
+    const struct filter *f = &b->root;
+    struct sn_bytes level;
+    bool more = true;
+    while (f != NULL && sn_topic_next_level(&text, &more, &level))
+        f = step(b, f, level);
+    /* The tree is the bridge's own and not constant; only this path to it is. */
+    return f == &b->root || f == NULL ? NULL : (struct filter *)(uintptr_t)f;
+}
+
+struct filter *filter_take(struct bridge *b, struct name *text)
+{
+    struct sn_bytes rest = name_bytes(text);
+    struct filter *f = &b->root;
+    struct sn_bytes level;
+    bool more = true;
+    while (sn_topic_next_level(&rest, &more, &level)) {
+        struct filter *next = step(b, f, level);
+        if (next == NULL && (next = add_child(b, f, level)) == NULL) {
+            filter_trim(b, f);
+            return NULL;
+        }
+        f = next;
+    }
+    if (f->name == NULL)
+        f->name = name_share(text);
+    return f;
+}
+
+static bool is_needed(const struct filter *f)
+{
+    return f->children > 0 || f->subscriptions != NULL || f->waiting != NULL || f->in_sync ||
+           f->upstream != UPSTREAM_NONE;
+}
+
+void filter_trim(struct bridge *b, struct filter *f)
+{
+    while (f != &b->root && !is_needed(f)) {
+        struct filter *parent = f->parent;
+        if (parent->plus == f)
+            parent->plus = NULL;
+        else if (parent->hash == f)
+            parent->hash = NULL;
+        else
+            table_remove(&f->link);
+        table_remove(&f->by_request);
+        if (f->all_prev != NULL)
+            f->all_prev->all_next = f->all_next;
+        else
+            b->filters_first = f->all_next;
+        if (f->all_next != NULL)
+            f->all_next->all_prev = f->all_prev;
+        parent->children--;
+        name_put(b, f->name);
+        name_put(b, f->level);
+        arena_put(&b->arena, f);
+        f = parent;
+    }
+}
+
+static void give(const struct filter *f, filter_fn *fn, void *ctx)
+{
+    if (f == NULL)
+        return;
+    for (struct subscription *s = f->subscriptions, *next; s != NULL; s = next) {
+        next = s->node_next;
+        fn(ctx, s);
+    }
+}
+
+/* Depth is bounded by the levels of the name, and the name by the frame it came
+ * in: BRIDGE_LEVELS_MAX keeps the stack small whatever a peer sends. */
+static void match(struct bridge *b, const struct filter *f, struct sn_bytes rest, bool more,
+                  bool wildcards, unsigned depth, filter_fn *fn, void *ctx)
+{
+    struct sn_bytes level;
+    if (wildcards)
+        give(f->hash, fn, ctx); /* "#" also stands for no level at all */
+    if (!sn_topic_next_level(&rest, &more, &level)) {
+        give(f, fn, ctx);
+        return;
+    }
+    if (depth == BRIDGE_LEVELS_MAX)
+        return;
+    if (wildcards && f->plus != NULL)
+        match(b, f->plus, rest, more, true, depth + 1, fn, ctx);
+    const struct filter *next = child(b, f, level);
+    if (next != NULL)
+        match(b, next, rest, more, true, depth + 1, fn, ctx);
+}
+
+void filter_match(struct bridge *b, struct sn_bytes name, filter_fn *fn, void *ctx)
+{
+    /* MQTT 3.1.1, 4.7.2: a wildcard at the front does not match "$...". */
+    const bool wildcards = name.len > 0 && name.data[0] != '$';
+    match(b, &b->root, name, true, wildcards, 0, fn, ctx);
+}

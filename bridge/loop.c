@@ -1,0 +1,522 @@
+#include "bridge/loop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bridge/control.h"
+#include "bridge/log.h"
+#include "bridge/store.h"
+#include "radio/link_serial.h"
+#include "radio/link_udp.h"
+
+#define EVENTS_PER_TURN 512  /* from the broker, before the links get their turn */
+#define STOP_WAIT_MS    1000 /* for what is undecided at the broker when we are told to stop */
+#define CLOSE_WAIT_MS   300
+
+enum source {
+    SOURCE_SIGNAL,
+    SOURCE_BROKER,
+    SOURCE_STORE,
+    SOURCE_CONTROL,
+    SOURCE_LINK, /* and this plus the number of the link for the others */
+};
+
+struct loop_link {
+    struct radio_link *link;
+    int watched;        /* descriptor in the epoll set, -1: none */
+    bool watched_write; /* and what it is watched for */
+};
+
+struct loop {
+    const struct config *config;
+    struct bridge_config core_config;
+    struct bridge *bridge;
+    struct store *store;
+    struct broker *broker;
+    struct control *control;
+    struct loop_link links[BRIDGE_LINKS_MAX];
+    size_t link_count;
+    void *memory;
+    size_t memory_size;
+    int epoll;
+    int signals;
+    uint64_t wall_ms;  /* wall clock minus monotonic clock at start */
+    uint64_t start_ms; /* when the program started */
+    bool stopping;
+    uint64_t stop_by_ms;
+};
+
+/* ---- time ------------------------------------------------------------------------ */
+
+static uint64_t clock_ms(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static uint64_t now_ms(const struct loop *l)
+{
+    return l->wall_ms + clock_ms(CLOCK_MONOTONIC);
+}
+
+/* ---- what the core says ------------------------------------------------------------ */
+
+static void trace(const struct loop *l, const char *arrow, uint16_t link,
+                  const struct radio_address *a, struct sn_bytes frame)
+{
+    if (!log_wants(BRIDGE_LEVEL_DEBUG))
+        return;
+    char address[64];
+    char text[400];
+    struct radio_link *r = l->links[link].link;
+    radio_base(r)->ops->print_address(a, address, sizeof(address));
+    struct sn_packet p;
+    const enum sn_fault fault = sn_decode(frame, &p);
+    if (fault == SN_OK || sn_fault_is_answerable(fault))
+        sn_print(&p, text, sizeof(text));
+    else
+        snprintf(text, sizeof(text), "%zu octets, %s", frame.len, sn_fault_name(fault));
+    log_line(BRIDGE_LEVEL_DEBUG, "%s %s %s %s", l->core_config.links[link].name, arrow, address,
+             text);
+}
+
+static void emit(void *ctx, const struct bridge_action *a)
+{
+    struct loop *l = ctx;
+    switch (a->type) {
+    case BRIDGE_DO_SEND: {
+        struct radio_link *r = l->links[a->send.link].link;
+        trace(l, ">", a->send.link, &a->send.to, a->send.bytes);
+        radio_base(r)->ops->send(r, &a->send.to, a->send.bytes.data, a->send.bytes.len);
+        return;
+    }
+    case BRIDGE_DO_STORE:
+    case BRIDGE_DO_MARK:
+    case BRIDGE_DO_FORGET:
+    case BRIDGE_DO_SAVE:
+    case BRIDGE_DO_ERASE:
+    case BRIDGE_DO_FETCH:
+        store_put(l->store, a);
+        return;
+    case BRIDGE_DO_CONNECT:
+    case BRIDGE_DO_DISCONNECT:
+    case BRIDGE_DO_PUBLISH:
+    case BRIDGE_DO_SUBSCRIBE:
+    case BRIDGE_DO_UNSUBSCRIBE:
+    case BRIDGE_DO_ACCEPT:
+        broker_put(l->broker, a);
+        return;
+    case BRIDGE_DO_NOTE:
+        log_note(a, &l->core_config);
+        return;
+    }
+}
+
+static void step(struct loop *l, const struct bridge_event *event)
+{
+    bridge_step(l->bridge, now_ms(l), event);
+}
+
+/* ---- links -------------------------------------------------------------------------- */
+
+struct receiver {
+    struct loop *loop;
+    uint16_t link;
+};
+
+static void receive(void *ctx, const struct radio_address *from, const uint8_t *frame, size_t len)
+{
+    const struct receiver *r = ctx;
+    const struct bridge_event event = {
+        .type = BRIDGE_ON_FRAME,
+        .frame = {.link = r->link, .from = *from, .bytes = sn_bytes(frame, len)},
+    };
+    trace(r->loop, "<", r->link, from, event.frame.bytes);
+    step(r->loop, &event);
+}
+
+static void link_ready(struct loop *l, uint16_t i, uint32_t what)
+{
+    struct radio_link *r = l->links[i].link;
+    struct receiver receiver = {.loop = l, .link = i};
+    if (what & ~(uint32_t)EPOLLOUT)
+        radio_base(r)->ops->receive(r, now_ms(l), receive, &receiver);
+    if (what & EPOLLOUT)
+        radio_base(r)->ops->flush(r);
+}
+
+/* A link opens and closes its descriptor as its device comes and goes. */
+static void watch_link(struct loop *l, uint16_t i)
+{
+    struct loop_link *w = &l->links[i];
+    const struct radio_ops *ops = radio_base(w->link)->ops;
+    const int fd = ops->fd(w->link);
+    const bool want_write = fd >= 0 && ops->wants_write(w->link);
+    if (fd == w->watched && want_write == w->watched_write)
+        return;
+    struct epoll_event e = {.events = EPOLLIN | (want_write ? EPOLLOUT : 0u),
+                            .data.u64 = SOURCE_LINK + i};
+    if (fd < 0)
+        epoll_ctl(l->epoll, EPOLL_CTL_DEL, w->watched, NULL); /* gone already when it was closed */
+    else if (epoll_ctl(l->epoll, EPOLL_CTL_MOD, fd, &e) < 0)
+        epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &e);
+    w->watched = fd;
+    w->watched_write = want_write;
+}
+
+static int open_udp(const struct config_link *c, struct radio_link **out, char *why, size_t size)
+{
+    return radio_udp_open(&(struct radio_udp_options){.listen = c->listen,
+                                                      .group = c->multicast,
+                                                      .frame_max = c->core.frame_max},
+                          out, why, size);
+}
+
+static int open_serial(const struct config_link *c, struct radio_link **out, char *why,
+                       size_t size)
+{
+    static const enum radio_serial_parity parity[] = {
+        [CONFIG_PARITY_NONE] = RADIO_SERIAL_PARITY_NONE,
+        [CONFIG_PARITY_EVEN] = RADIO_SERIAL_PARITY_EVEN,
+        [CONFIG_PARITY_ODD] = RADIO_SERIAL_PARITY_ODD,
+    };
+    static const enum radio_serial_flow flow[] = {
+        [CONFIG_FLOW_NONE] = RADIO_SERIAL_FLOW_NONE,
+        [CONFIG_FLOW_RTSCTS] = RADIO_SERIAL_FLOW_RTSCTS,
+        [CONFIG_FLOW_XONXOFF] = RADIO_SERIAL_FLOW_XONXOFF,
+    };
+    struct radio_serial_options o = {
+        .device = c->device,
+        .frame_max = c->core.frame_max,
+        .baud = c->baud,
+        .data_bits = c->data_bits,
+        .stop_bits = c->stop_bits,
+        .parity = parity[c->parity],
+        .flow = flow[c->flow_control],
+        .wait_at_start = c->optional,
+    };
+    if (!radio_framing_find(c->framing, &o.framing)) {
+        snprintf(why, size, "framing = %s is not in this program", c->framing);
+        return -EINVAL;
+    }
+    return radio_serial_open(&o, out, why, size);
+}
+
+static int open_links(struct loop *l)
+{
+    for (size_t i = 0; i < l->config->bridge.link_count; i++) {
+        const struct config_link *c = &l->config->links[i];
+        char why[256] = "";
+        struct radio_link *r = NULL;
+        int rc = -EINVAL;
+        switch (c->type) {
+        case CONFIG_LINK_UDP:
+            rc = open_udp(c, &r, why, sizeof(why));
+            break;
+        case CONFIG_LINK_SERIAL:
+            rc = open_serial(c, &r, why, sizeof(why));
+            break;
+        }
+        if (rc < 0) {
+            log_line(BRIDGE_LEVEL_ERROR, "link %s: %s", c->core.name, why);
+            return -1;
+        }
+        l->links[l->link_count++] = (struct loop_link){.link = r, .watched = -1};
+    }
+    return 0;
+}
+
+/* ---- the other sources ------------------------------------------------------------------ */
+
+static void take_store_events(struct loop *l)
+{
+    struct bridge_event event;
+    while (store_next_event(l->store, &event))
+        step(l, &event);
+}
+
+static void take_broker_events(struct loop *l)
+{
+    struct bridge_event event;
+    for (int i = 0; i < EVENTS_PER_TURN && broker_next_event(l->broker, &event); i++)
+        step(l, &event);
+}
+
+static void begin_stop(struct loop *l)
+{
+    l->stopping = true;
+    l->stop_by_ms = now_ms(l) + STOP_WAIT_MS;
+    log_line(BRIDGE_LEVEL_INFO, "stopping");
+    step(l, &(struct bridge_event){.type = BRIDGE_ON_STOP});
+}
+
+static void take_signals(struct loop *l)
+{
+    struct signalfd_siginfo info;
+    while (read(l->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (info.ssi_signo == SIGHUP)
+            log_line(BRIDGE_LEVEL_WARNING,
+                     "SIGHUP: the configuration is read at start only; restart to apply changes");
+        else if (!l->stopping)
+            begin_stop(l);
+    }
+}
+
+static void print_status(void *ctx, FILE *out, bool json)
+{
+    struct loop *l = ctx;
+    struct control_status s = {.links = l->core_config.link_count};
+    bridge_get_status(l->bridge, &s.bridge);
+    store_figures(l->store, &s.store);
+    broker_figures(l->broker, &s.broker);
+    for (size_t i = 0; i < l->link_count; i++) {
+        s.link[i].name = l->core_config.links[i].name;
+        s.link[i].up = radio_base(l->links[i].link)->up;
+        s.link[i].count = radio_base(l->links[i].link)->count;
+    }
+    s.broker_url = l->config->broker.url;
+    s.uptime_s = (now_ms(l) - l->start_ms) / 1000;
+    if (json)
+        control_print_json(&s, out);
+    else
+        control_print_text(&s, out);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------ */
+
+static int timeout_ms(struct loop *l)
+{
+    uint64_t due = bridge_deadline(l->bridge);
+    for (size_t i = 0; i < l->link_count; i++) {
+        const uint64_t link = radio_base(l->links[i].link)->ops->deadline(l->links[i].link);
+        due = link < due ? link : due;
+    }
+    if (l->stopping && l->stop_by_ms < due)
+        due = l->stop_by_ms;
+    const uint64_t now = now_ms(l);
+    if (due <= now)
+        return 0;
+    return due - now > 60000 ? 60000 : (int)(due - now);
+}
+
+static void dispatch(struct loop *l, const struct epoll_event *e)
+{
+    switch (e->data.u64) {
+    case SOURCE_SIGNAL:
+        take_signals(l);
+        return;
+    case SOURCE_BROKER:
+        take_broker_events(l);
+        return;
+    case SOURCE_STORE:
+        take_store_events(l);
+        return;
+    case SOURCE_CONTROL:
+        control_serve(l->control, print_status, l);
+        return;
+    default:
+        link_ready(l, (uint16_t)(e->data.u64 - SOURCE_LINK), e->events);
+        return;
+    }
+}
+
+static void finish_turn(struct loop *l)
+{
+    const uint64_t now = now_ms(l);
+    for (size_t i = 0; i < l->link_count; i++) {
+        const struct radio_ops *ops = radio_base(l->links[i].link)->ops;
+        if (ops->deadline(l->links[i].link) <= now)
+            ops->tick(l->links[i].link, now);
+    }
+    if (bridge_deadline(l->bridge) <= now)
+        step(l, &(struct bridge_event){.type = BRIDGE_ON_TIME});
+    for (size_t i = 0; i < l->link_count; i++) {
+        radio_base(l->links[i].link)->ops->flush(l->links[i].link);
+        watch_link(l, (uint16_t)i);
+    }
+    store_flush(l->store);
+    broker_flush(l->broker);
+}
+
+/* What is on its way to the broker is let come to its end, so that no QoS 1
+ * message goes out twice because of a clean stop. */
+static bool is_finished(struct loop *l)
+{
+    if (!l->stopping)
+        return false;
+    struct bridge_status s;
+    bridge_get_status(l->bridge, &s);
+    return s.undecided == 0 || now_ms(l) >= l->stop_by_ms;
+}
+
+static void run(struct loop *l)
+{
+    struct epoll_event events[64];
+    finish_turn(l);
+    while (!is_finished(l)) {
+        const int n = epoll_wait(l->epoll, events, 64, timeout_ms(l));
+        for (int i = 0; i < n; i++)
+            dispatch(l, &events[i]);
+        finish_turn(l);
+    }
+}
+
+/* ---- open and close --------------------------------------------------------------------------- */
+
+static void watch(struct loop *l, int fd, enum source source)
+{
+    struct epoll_event e = {.events = EPOLLIN, .data.u64 = source};
+    epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &e);
+}
+
+static int make_data_dir(const char *path)
+{
+    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+        return 0;
+    log_line(BRIDGE_LEVEL_ERROR, "data = %s: cannot be created: %s", path, strerror(errno));
+    return -1;
+}
+
+static int open_store(struct loop *l)
+{
+    char path[4200];
+    char why[256] = "";
+    snprintf(path, sizeof(path), "%s/store.db", l->config->data);
+    const struct store_options options = {
+        .path = path,
+        .lazy_ms = l->config->commit_delay_ms,
+        .max_bytes = (uint64_t)l->config->store_max_mb << 20,
+    };
+    const enum store_fault fault = store_open(&options, &l->store, why, sizeof(why));
+    if (fault != STORE_OK) {
+        log_line(BRIDGE_LEVEL_ERROR, "%s", why);
+        return -1;
+    }
+    if (why[0] != '\0')
+        log_line(BRIDGE_LEVEL_WARNING, "%s", why);
+    return 0;
+}
+
+/* The region is reserved whole and costs what is touched. */
+static int make_bridge(struct loop *l)
+{
+    const struct bridge_config *c = &l->core_config;
+    size_t size = bridge_memory_min(c);
+    if (l->config->memory_mb > 0) {
+        const size_t limit = (size_t)l->config->memory_mb << 20;
+        if (limit < size) {
+            log_line(BRIDGE_LEVEL_ERROR,
+                     "memory_mb = %u is too little for max_clients = %u: at least %zu are needed",
+                     l->config->memory_mb, c->max_clients, (size >> 20) + 1);
+            return -1;
+        }
+        size = limit;
+    } else {
+        size += (size_t)c->max_clients * 4096 + (size_t)c->max_live * 1024 + ((size_t)64 << 20);
+    }
+    l->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                     -1, 0);
+    if (l->memory == MAP_FAILED) {
+        l->memory = NULL;
+        log_line(BRIDGE_LEVEL_ERROR, "no memory: %zu MiB cannot be reserved", size >> 20);
+        return -1;
+    }
+    l->memory_size = size;
+    l->bridge = bridge_init(l->memory, size, c, emit, l);
+    if (l->bridge == NULL) {
+        log_line(BRIDGE_LEVEL_ERROR, "memory_mb is too little for this configuration");
+        return -1;
+    }
+    log_line(BRIDGE_LEVEL_INFO, "memory limit %zu MiB for %u clients", size >> 20, c->max_clients);
+    return 0;
+}
+
+static void replayed(void *ctx, const struct bridge_event *event)
+{
+    step(ctx, event);
+}
+
+static int open_all(struct loop *l)
+{
+    char why[256] = "";
+    if (make_data_dir(l->config->data) < 0 || open_store(l) < 0 || open_links(l) < 0 ||
+        make_bridge(l) < 0)
+        return -1;
+    if (broker_open(&l->config->broker, &l->broker, why, sizeof(why)) < 0) {
+        log_line(BRIDGE_LEVEL_ERROR, "broker: %s", why);
+        return -1;
+    }
+    if (control_open(l->config->data, &l->control, why, sizeof(why)) < 0) {
+        log_line(BRIDGE_LEVEL_ERROR, "%s", why);
+        return -1;
+    }
+    watch(l, l->signals, SOURCE_SIGNAL);
+    watch(l, broker_fd(l->broker), SOURCE_BROKER);
+    watch(l, store_fd(l->store), SOURCE_STORE);
+    watch(l, control_fd(l->control), SOURCE_CONTROL);
+    return 0;
+}
+
+static void close_all(struct loop *l)
+{
+    for (size_t i = 0; i < l->link_count; i++)
+        radio_base(l->links[i].link)->ops->close(l->links[i].link);
+    if (l->control != NULL)
+        control_close(l->control);
+    if (l->broker != NULL)
+        broker_close(l->broker, CLOSE_WAIT_MS);
+    if (l->store != NULL)
+        store_close(l->store);
+    if (l->memory != NULL)
+        munmap(l->memory, l->memory_size);
+    close(l->signals);
+    close(l->epoll);
+}
+
+static int block_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+int loop_run(const struct config *config)
+{
+    struct loop l = {
+        .config = config,
+        .core_config = config->bridge,
+        .signals = block_signals(),
+        .epoll = epoll_create1(EPOLL_CLOEXEC),
+        .wall_ms = clock_ms(CLOCK_REALTIME) - clock_ms(CLOCK_MONOTONIC),
+    };
+    l.start_ms = now_ms(&l);
+    if (getrandom(&l.core_config.seed, sizeof(l.core_config.seed), 0) < 0)
+        l.core_config.seed = l.start_ms;
+    log_level(config->log);
+    if (open_all(&l) < 0) {
+        close_all(&l);
+        return 1;
+    }
+    const uint64_t next_seq = store_replay(l.store, replayed, &l);
+    step(&l, &(struct bridge_event){.type = BRIDGE_ON_START, .start.next_seq = next_seq});
+    log_line(BRIDGE_LEVEL_INFO, "ready");
+    run(&l);
+    close_all(&l);
+    log_line(BRIDGE_LEVEL_INFO, "stopped");
+    return 0;
+}

@@ -1,0 +1,175 @@
+#include "bridge/core.h"
+
+#include <assert.h>
+#include <string.h>
+
+struct bridge_message queue_message(const struct queue *q, const struct message *m)
+{
+    return (struct bridge_message){
+        .seq = m->seq,
+        .queue = q->id,
+        .session = m->session,
+        .received_ms = m->received_ms,
+        .expires_ms = m->expires_ms,
+        .qos = m->qos,
+        .flags = m->flags,
+        .mid = m->mid,
+        .class = m->class,
+        .topic = name_bytes(m->topic),
+        .payload = sn_bytes(m->payload, m->len),
+    };
+}
+
+uint64_t queue_count(const struct queue *q)
+{
+    return q->in_memory + q->on_disk;
+}
+
+static struct message *copy(struct bridge *b, const struct bridge_message *from)
+{
+    struct message *m = arena_take(&b->arena, sizeof(*m) + from->payload.len);
+    if (m == NULL)
+        return NULL;
+    m->topic = name_take(b, from->topic);
+    if (m->topic == NULL) {
+        arena_put(&b->arena, m);
+        return NULL;
+    }
+    m->seq = from->seq;
+    m->received_ms = from->received_ms;
+    m->expires_ms = from->expires_ms;
+    m->session = from->session;
+    m->len = (uint32_t)from->payload.len;
+    m->mid = from->mid;
+    m->qos = from->qos;
+    m->flags = from->flags;
+    m->class = from->class;
+    m->stored = from->qos > 0;
+    if (m->len > 0)
+        memcpy(m->payload, from->payload.data, m->len);
+    return m;
+}
+
+/* Into its place by seq; nearly always that is the end. */
+static void link_message(struct queue *q, struct message *m)
+{
+    struct message *before = q->tail;
+    while (before != NULL && before->seq > m->seq)
+        before = before->prev;
+    m->prev = before;
+    m->next = before == NULL ? q->head : before->next;
+    *(m->prev == NULL ? &q->head : &m->prev->next) = m;
+    *(m->next == NULL ? &q->tail : &m->next->prev) = m;
+    q->in_memory++;
+}
+
+static void leave_on_disk(struct queue *q, uint64_t seq)
+{
+    if (q->on_disk++ == 0)
+        q->disk_from = seq;
+    q->disk_last = seq;
+}
+
+struct message *queue_append(struct bridge *b, struct queue *q, const struct bridge_message *from,
+                             uint32_t memory_max, bool lazy)
+{
+    const bool store = from->qos > 0;
+    if (store) {
+        bridge_emit(b, &(struct bridge_action){
+                           .type = BRIDGE_DO_STORE, .lazy = lazy, .store.message = *from});
+        if (q->on_disk > 0 || q->in_memory >= memory_max) {
+            leave_on_disk(q, from->seq);
+            return NULL;
+        }
+    }
+    struct message *m = copy(b, from);
+    if (m != NULL)
+        link_message(q, m);
+    else if (store)
+        leave_on_disk(q, from->seq);
+    return m;
+}
+
+void queue_refill(struct bridge *b, struct queue *q, uint32_t low, uint32_t count)
+{
+    if (q->on_disk == 0 || q->fetching || q->in_memory >= low)
+        return;
+    q->fetching = true;
+    q->fetch_last = q->disk_last;
+    bridge_emit(b, &(struct bridge_action){
+                       .type = BRIDGE_DO_FETCH,
+                       .fetch = {.queue = q->id, .from = q->disk_from, .count = count}});
+}
+
+struct message *queue_front(struct bridge *b, struct queue *q)
+{
+    if (q->on_disk > 0 && (q->head == NULL || q->head->seq >= q->disk_from)) {
+        queue_refill(b, q, UINT32_MAX, 8);
+        return NULL;
+    }
+    return q->head;
+}
+
+void queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event *event)
+{
+    q->fetching = false;
+    for (size_t i = 0; i < event->fetched.count && q->on_disk > 0; i++) {
+        const struct bridge_message *from = &event->fetched.messages[i];
+        if (from->seq < q->disk_from)
+            continue;
+        struct message *m = copy(b, from);
+        if (m == NULL) {
+            q->disk_from = from->seq;
+            return;
+        }
+        link_message(q, m);
+        q->on_disk--;
+        q->disk_from = from->seq + 1;
+    }
+    /* The disk says that there is no more, and nothing was added meanwhile. */
+    if (event->fetched.end && q->on_disk > 0 && q->fetch_last == q->disk_last) {
+        bridge_note(b, BRIDGE_NOTE_ROWS_MISSING, clients_find_number(b, q->id), sn_bytes(NULL, 0),
+                    q->on_disk);
+        struct bridge_account *account =
+            q->id == BRIDGE_QUEUE_BROKER ? &b->status.up : &b->status.down;
+        account->dropped += q->on_disk;
+        account->queued -= q->on_disk;
+        q->on_disk = 0;
+    }
+}
+
+struct message *queue_find(const struct queue *q, uint64_t seq)
+{
+    struct message *m = q->head;
+    while (m != NULL && m->seq < seq)
+        m = m->next;
+    return m != NULL && m->seq == seq ? m : NULL;
+}
+
+void queue_remove(struct bridge *b, struct queue *q, struct message *m)
+{
+    *(m->prev == NULL ? &q->head : &m->prev->next) = m->next;
+    *(m->next == NULL ? &q->tail : &m->next->prev) = m->prev;
+    q->in_memory--;
+    if (m->exchange != NULL)
+        m->exchange->message = NULL;
+    name_put(b, m->topic);
+    arena_put(&b->arena, m);
+}
+
+void queue_forget(struct bridge *b, struct queue *q, struct message *m, bool lazy)
+{
+    if (m->stored)
+        bridge_emit(b, &(struct bridge_action){
+                           .type = BRIDGE_DO_FORGET,
+                           .lazy = lazy,
+                           .row = {.ticket = bridge_next_seq(b), .queue = q->id, .seq = m->seq}});
+    queue_remove(b, q, m);
+}
+
+void queue_clear(struct bridge *b, struct queue *q)
+{
+    while (q->head != NULL)
+        queue_remove(b, q, q->head);
+    q->on_disk = 0;
+}

@@ -1,0 +1,344 @@
+#include "bridge/core.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* The values of state records. Numbers are most significant octet first; text
+ * and octets are preceded by a 16-bit length. A reader refuses what it does not
+ * know; fields are only ever added at the end.
+ *
+ *   SESSION  version u8 = 1, state u8, clean u8, keepalive_s u16, sleep_s u16,
+ *            heard_ms u64, next_tid u16, client id, link name, address,
+ *            has node u8, node
+ *   WILL     version u8 = 1, qos u8, retain u8, topic, message
+ *   TOPIC    name (to the end)
+ *   FILTER   qos u8, filter (to the end)
+ *   ACCOUNT  version u8 = 1, then accepted, delivered, expired, dropped u64,
+ *            first from sensors, then to sensors
+ */
+#define VERSION     1
+#define VALUE_MAX   (SN_PACKET_MAX + 64)
+#define TEXT_MAX    UINT16_MAX
+#define ADDRESS_MAX RADIO_ADDRESS_SIZE
+
+static void write_text(struct sn_writer *w, struct sn_bytes text)
+{
+    assert(text.len <= TEXT_MAX);
+    sn_write_u16(w, (uint16_t)text.len);
+    sn_write_bytes(w, text);
+}
+
+static struct sn_bytes read_text(struct sn_reader *r)
+{
+    const uint16_t len = sn_read_u16(r);
+    return sn_read_bytes(r, len);
+}
+
+/* ---- written ------------------------------------------------------------------- */
+
+static uint64_t save(struct bridge *b, uint32_t session, enum bridge_record_kind kind, uint32_t key,
+                     const struct sn_writer *w, bool lazy)
+{
+    assert(!w->failed);
+    const uint64_t ticket = bridge_next_seq(b);
+    bridge_emit(b, &(struct bridge_action){
+                       .type = BRIDGE_DO_SAVE,
+                       .lazy = lazy,
+                       .record = {.ticket = ticket,
+                                  .record = {.session = session,
+                                             .kind = kind,
+                                             .key = key,
+                                             .value = sn_bytes(w->start, sn_writer_len(w))}}});
+    return ticket;
+}
+
+uint64_t save_session(struct bridge *b, struct session *s, bool lazy)
+{
+    struct sn_writer w = sn_writer(b->scratch, sizeof(b->scratch));
+    sn_write_u8(&w, VERSION);
+    sn_write_u8(&w, s->sn.state);
+    sn_write_u8(&w, s->clean);
+    sn_write_u16(&w, s->sn.keepalive_s);
+    sn_write_u16(&w, s->sn.sleep_s);
+    sn_write_u64(&w, s->sn.heard_ms);
+    sn_write_u16(&w, s->next_tid);
+    write_text(&w, blob_bytes(s->client_id));
+    write_text(&w, s->link == UINT16_MAX ? sn_bytes(NULL, 0)
+                                         : sn_bytes_text(b->links[s->link].config->name));
+    write_text(&w, sn_bytes(s->address.bytes, s->address.len));
+    sn_write_u8(&w, s->node != NULL);
+    write_text(&w, blob_bytes(s->node));
+    s->on_disk = true;
+    s->saved_ms = s->sn.heard_ms;
+    return save(b, s->number, BRIDGE_RECORD_SESSION, 0, &w, lazy);
+}
+
+/* A session that only publishes and pings does not cost a write per ping: the
+ * disk hears when the deadline has moved by more than a tenth. */
+void save_heard(struct bridge *b, struct session *s)
+{
+    const uint16_t seconds = s->sn.state == SN_ASLEEP ? s->sn.sleep_s : s->sn.keepalive_s;
+    if (s->sn.heard_ms - s->saved_ms > (uint64_t)seconds * 100 && s->on_disk)
+        save_session(b, s, true);
+}
+
+uint64_t save_will(struct bridge *b, const struct session *s)
+{
+    struct sn_writer w = sn_writer(b->scratch, sizeof(b->scratch));
+    sn_write_u8(&w, VERSION);
+    sn_write_u8(&w, s->will.qos);
+    sn_write_u8(&w, s->will.retain);
+    write_text(&w, name_bytes(s->will.topic));
+    write_text(&w, blob_bytes(s->will.message));
+    return save(b, s->number, BRIDGE_RECORD_WILL, 0, &w, false);
+}
+
+uint64_t save_topic(struct bridge *b, const struct session *s, const struct topic *t)
+{
+    struct sn_writer w = sn_writer(b->scratch, sizeof(b->scratch));
+    sn_write_bytes(&w, name_bytes(t->name));
+    return save(b, s->number, BRIDGE_RECORD_TOPIC, t->tid, &w, false);
+}
+
+uint64_t save_subscription(struct bridge *b, const struct subscription *sub)
+{
+    struct sn_writer w = sn_writer(b->scratch, sizeof(b->scratch));
+    sn_write_u8(&w, sub->qos);
+    sn_write_bytes(&w, name_bytes(sub->filter->name));
+    return save(b, sub->session->number, BRIDGE_RECORD_FILTER, sub->key, &w, false);
+}
+
+static uint64_t erase(struct bridge *b, uint32_t session, enum bridge_record_kind kind,
+                      uint32_t key)
+{
+    const uint64_t ticket = bridge_next_seq(b);
+    bridge_emit(b, &(struct bridge_action){
+                       .type = BRIDGE_DO_ERASE,
+                       .record = {.ticket = ticket,
+                                  .record = {.session = session, .kind = kind, .key = key}}});
+    return ticket;
+}
+
+uint64_t erase_record(struct bridge *b, const struct session *s, enum bridge_record_kind kind,
+                      uint32_t key)
+{
+    return erase(b, s->number, kind, key);
+}
+
+uint64_t erase_session(struct bridge *b, const struct session *s)
+{
+    return erase(b, s->number, 0, 0);
+}
+
+/* ---- read back -------------------------------------------------------------------- */
+
+static uint16_t link_by_name(const struct bridge *b, struct sn_bytes name)
+{
+    for (size_t i = 0; i < b->config->link_count; i++)
+        if (sn_bytes_equal(sn_bytes_text(b->config->links[i].name), name))
+            return (uint16_t)i;
+    return UINT16_MAX;
+}
+
+static bool restore_session(struct bridge *b, const struct bridge_record *r)
+{
+    struct sn_reader in = sn_reader(r->value);
+    const uint8_t version = sn_read_u8(&in);
+    const uint8_t state = sn_read_u8(&in);
+    const bool clean = sn_read_u8(&in) != 0;
+    const uint16_t keepalive_s = sn_read_u16(&in);
+    const uint16_t sleep_s = sn_read_u16(&in);
+    const uint64_t heard_ms = sn_read_u64(&in);
+    const uint16_t next_tid = sn_read_u16(&in);
+    const struct sn_bytes client_id = read_text(&in);
+    const struct sn_bytes link = read_text(&in);
+    const struct sn_bytes address = read_text(&in);
+    const bool has_node = sn_read_u8(&in) != 0;
+    const struct sn_bytes node = read_text(&in);
+    if (in.failed || version != VERSION || state > SN_LOST || address.len > ADDRESS_MAX ||
+        client_id.len == 0 || clients_find_id(b, client_id) != NULL ||
+        clients_find_number(b, r->session) != NULL || (state == SN_ASLEEP && sleep_s == 0))
+        return false;
+    struct session *s = clients_add(b, client_id, r->session);
+    if (s == NULL)
+        return false;
+
+    struct radio_address where = {.len = (uint8_t)address.len};
+    memcpy(where.bytes, address.data, address.len);
+    const struct peer peer = {.link = link_by_name(b, link),
+                              .address = &where,
+                              .node = has_node ? node : sn_bytes(NULL, 0)};
+    if (peer.link != UINT16_MAX && clients_find_peer(b, &peer) == NULL)
+        clients_move(b, s, &peer);
+    s->clean = clean;
+    s->on_disk = true;
+    s->next_tid = next_tid;
+    s->saved_ms = heard_ms;
+    s->sn.keepalive_s = keepalive_s;
+    s->sn.sleep_s = sleep_s;
+    s->sn.heard_ms = heard_ms < b->now_ms ? heard_ms : b->now_ms;
+    /* One that was awake will ask again. */
+    session_set_state(b, s, state == SN_AWAKE ? SN_ASLEEP : (enum sn_state)state);
+    return true;
+}
+
+static bool restore_will(struct bridge *b, struct session *s, struct sn_bytes value)
+{
+    struct sn_reader in = sn_reader(value);
+    const uint8_t version = sn_read_u8(&in);
+    const uint8_t qos = sn_read_u8(&in);
+    const bool retain = sn_read_u8(&in) != 0;
+    const struct sn_bytes topic = read_text(&in);
+    const struct sn_bytes message = read_text(&in);
+    if (in.failed || version != VERSION || qos > 2)
+        return false;
+    s->will.topic = topic.len == 0 ? NULL : name_take(b, topic);
+    s->will.message = blob_take(b, message);
+    s->will.qos = qos;
+    s->will.retain = retain;
+    return true;
+}
+
+static bool restore_topic(struct bridge *b, struct session *s, const struct bridge_record *r)
+{
+    if (r->key == 0 || r->key >= 0xFFFF || r->value.len == 0 || r->value.len > TEXT_MAX ||
+        topics_find(b, s, (uint16_t)r->key) != NULL)
+        return false;
+    struct name *name = name_take(b, r->value);
+    struct topic *t = name == NULL ? NULL : topics_add(b, s, name, (uint16_t)r->key);
+    name_put(b, name);
+    /* The device has not been restarted, only we have: it knows what it knew. */
+    if (t != NULL)
+        t->known = sn_session_is_connected(&s->sn);
+    return t != NULL;
+}
+
+static bool restore_filter(struct bridge *b, struct session *s, const struct bridge_record *r)
+{
+    struct sn_reader in = sn_reader(r->value);
+    const uint8_t qos = sn_read_u8(&in);
+    const struct sn_bytes text = sn_read_rest(&in);
+    if (in.failed || qos > 2 || text.len == 0 || text.len > TEXT_MAX)
+        return false;
+    struct name *name = name_take(b, text);
+    if (name == NULL)
+        return false;
+    subscribe_restore(b, s, name, r->key, qos);
+    name_put(b, name);
+    return true;
+}
+
+static bool restore_account(struct bridge *b, struct sn_bytes value)
+{
+    struct sn_reader in = sn_reader(value);
+    const uint8_t version = sn_read_u8(&in);
+    struct bridge_account read[2];
+    for (int i = 0; i < 2; i++)
+        read[i] = (struct bridge_account){
+            .accepted = sn_read_u64(&in),
+            .delivered = sn_read_u64(&in),
+            .expired = sn_read_u64(&in),
+            .dropped = sn_read_u64(&in),
+        };
+    if (in.failed || version != VERSION)
+        return false;
+    b->status.up = read[0];
+    b->status.down = read[1];
+    return true;
+}
+
+void restore_record(struct bridge *b, const struct bridge_record *r)
+{
+    struct session *s = clients_find_number(b, r->session);
+    bool good = false;
+    switch (r->kind) {
+    case BRIDGE_RECORD_SESSION:
+        good = restore_session(b, r);
+        break;
+    case BRIDGE_RECORD_WILL:
+        good = s != NULL && restore_will(b, s, r->value);
+        break;
+    case BRIDGE_RECORD_TOPIC:
+        good = s != NULL && restore_topic(b, s, r);
+        break;
+    case BRIDGE_RECORD_FILTER:
+        good = s != NULL && restore_filter(b, s, r);
+        break;
+    case BRIDGE_RECORD_ACCOUNT:
+        good = restore_account(b, r->value);
+        break;
+    }
+    if (!good)
+        bridge_note(b, BRIDGE_NOTE_RECORD_REFUSED, s, sn_bytes(NULL, 0),
+                    (uint64_t)r->session << 32 | (uint32_t)r->kind);
+}
+
+void restore_queue(struct bridge *b, const struct bridge_event *event)
+{
+    struct session *s = clients_find_number(b, event->queue.queue);
+    struct queue *q = event->queue.queue == BRIDGE_QUEUE_BROKER ? &b->uplink
+                      : s == NULL                               ? NULL
+                                                                : &s->queue;
+    if (q == NULL) { /* its session is gone or could not be read */
+        bridge_note(b, BRIDGE_NOTE_ROWS_MISSING, NULL, sn_bytes(NULL, 0), event->queue.count);
+        return;
+    }
+    q->on_disk = event->queue.count;
+    q->disk_from = event->queue.first;
+    q->disk_last = event->queue.last;
+    if (q == &b->uplink)
+        b->status.up.queued += event->queue.count;
+    else
+        b->status.down.queued += event->queue.count;
+}
+
+void restore_open(struct bridge *b, const struct bridge_event *event)
+{
+    struct session *s = clients_find_number(b, event->open.session);
+    struct exchange *e = s == NULL ? NULL : exchanges_add(b, s, event->open.mid);
+    if (e == NULL)
+        return; /* without its session nobody will release it; the message goes on */
+    e->seq = event->open.seq;
+    e->qos = 2;
+    e->acked = true;
+    e->delivered = (event->open.flags & BRIDGE_FLAG_DELIVERED) != 0;
+}
+
+static void account_balance(struct bridge_account *a)
+{
+    /* The account is written now and then, the queues at once: what was accepted
+     * and delivered in between is counted here as accepted, so that it adds up. */
+    const uint64_t ended = a->delivered + a->expired + a->dropped;
+    a->accepted = ended + a->queued;
+}
+
+/* Silence while we were away is not the client's. It gets a fifth of its time,
+ * and half a minute for a repeat, before it can be taken for lost. */
+static void grace(struct bridge *b, struct session *s)
+{
+    const uint64_t deadline = sn_session_deadline(&s->sn);
+    if (deadline == SN_NEVER)
+        return;
+    const uint64_t whole = deadline - s->sn.heard_ms;
+    uint64_t least = whole / 5 + 30000;
+    if (least > whole)
+        least = whole;
+    if (deadline < b->now_ms + least)
+        s->sn.heard_ms = b->now_ms + least - whole;
+}
+
+void restore_start(struct bridge *b)
+{
+    account_balance(&b->status.up);
+    account_balance(&b->status.down);
+    for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++) {
+        for (struct table_link *l = b->sessions_by_number.buckets[i], *next; l != NULL; l = next) {
+            next = l->next;
+            struct session *s = TABLE_ENTRY(l, struct session, by_number);
+            grace(b, s);
+            session_reschedule(b, s);
+            downlink_pump(b, s);
+        }
+    }
+    bridge_note(b, BRIDGE_NOTE_RESTORED, NULL, sn_bytes(NULL, 0), b->status.clients);
+}

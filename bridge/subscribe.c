@@ -1,0 +1,469 @@
+#include "bridge/core.h"
+
+#include <assert.h>
+
+#include "mqttsn/topic.h"
+
+/* A client's subscription lives in the tree of filters; the broker is told of a
+ * filter once, with the highest QoS that anybody wants. While the broker is
+ * away a subscription is granted as asked for: the promise is the bridge's to
+ * keep, and it passes it on when the broker is back. */
+
+#define SYNC_MAX      8     /* requests to the broker under way at a time */
+#define RETAINED_MS   10000 /* how long after SUBACK retained messages are taken for its answer */
+#define REFUSED       0x80
+
+/* ---- telling the broker -------------------------------------------------------- */
+
+static uint8_t wanted_qos(const struct filter *f)
+{
+    uint8_t qos = 0;
+    for (const struct subscription *s = f->subscriptions; s != NULL; s = s->node_next)
+        qos = s->qos > qos ? s->qos : qos;
+    for (const struct waiting *w = f->waiting; w != NULL; w = w->next)
+        qos = w->qos > qos ? w->qos : qos;
+    return qos;
+}
+
+static bool is_wanted(const struct filter *f)
+{
+    return f->subscriptions != NULL || f->waiting != NULL;
+}
+
+static uint32_t request_hash(uint32_t request)
+{
+    return request * 2654435761u;
+}
+
+static void request(struct bridge *b, struct filter *f)
+{
+    const bool subscribe = is_wanted(f);
+    f->request = ++b->last_request;
+    f->upstream = UPSTREAM_PENDING;
+    f->asked_for = subscribe;
+    f->upstream_qos = wanted_qos(f);
+    table_remove(&f->by_request);
+    table_add(&b->filters_by_request, &f->by_request, request_hash(f->request));
+    b->sync_open++;
+    bridge_emit(b, &(struct bridge_action){
+                       .type = subscribe ? BRIDGE_DO_SUBSCRIBE : BRIDGE_DO_UNSUBSCRIBE,
+                       .subscribe = {.request = f->request,
+                                     .qos = f->upstream_qos,
+                                     .wants_retained = f->wants_retained,
+                                     .filter = name_bytes(f->name)}});
+    f->wants_retained = false;
+}
+
+static void sync_pump(struct bridge *b)
+{
+    while (b->broker == BROKER_IS_UP && b->sync_first != NULL && b->sync_open < SYNC_MAX) {
+        struct filter *f = b->sync_first;
+        b->sync_first = f->sync_next;
+        if (b->sync_first == NULL)
+            b->sync_last = NULL;
+        f->in_sync = false;
+        const bool known = f->upstream == UPSTREAM_ACTIVE;
+        if (is_wanted(f) ? !known || f->wants_retained || f->upstream_qos < wanted_qos(f) : known)
+            request(b, f);
+        else
+            filter_trim(b, f);
+    }
+}
+
+/* Puts a filter on the list of those that the broker must hear about. */
+static void enlist(struct bridge *b, struct filter *f)
+{
+    if (f->in_sync || f->upstream == UPSTREAM_PENDING)
+        return;
+    f->in_sync = true;
+    f->sync_next = NULL;
+    if (b->sync_last == NULL)
+        b->sync_first = f;
+    else
+        b->sync_last->sync_next = f;
+    b->sync_last = f;
+}
+
+/* The broker must hear about this filter; if it is away, when it is back. May
+ * free the filter. */
+static void sync(struct bridge *b, struct filter *f)
+{
+    enlist(b, f);
+    sync_pump(b);
+}
+
+/* ---- subscriptions ----------------------------------------------------------------- */
+
+static struct subscription *find(const struct session *s, const struct filter *f)
+{
+    struct subscription *sub = s->subscriptions;
+    while (sub != NULL && sub->filter != f)
+        sub = sub->next;
+    return sub;
+}
+
+static struct subscription *add(struct bridge *b, struct session *s, struct filter *f, uint32_t key)
+{
+    struct subscription *sub = arena_take(&b->arena, sizeof(*sub));
+    if (sub == NULL)
+        return NULL;
+    sub->session = s;
+    sub->filter = f;
+    sub->key = key;
+    if (key > s->next_key)
+        s->next_key = key;
+    sub->next = s->subscriptions;
+    s->subscriptions = sub;
+    s->subscription_count++;
+    sub->node_from = &f->subscriptions;
+    sub->node_next = f->subscriptions;
+    if (sub->node_next != NULL)
+        sub->node_next->node_from = &sub->node_next;
+    f->subscriptions = sub;
+    b->status.subscriptions++;
+    return sub;
+}
+
+static void drop(struct bridge *b, struct subscription *sub)
+{
+    struct subscription **from = &sub->session->subscriptions;
+    while (*from != sub)
+        from = &(*from)->next;
+    *from = sub->next;
+    sub->session->subscription_count--;
+    *sub->node_from = sub->node_next;
+    if (sub->node_next != NULL)
+        sub->node_next->node_from = sub->node_from;
+    struct filter *f = sub->filter;
+    arena_put(&b->arena, sub);
+    b->status.subscriptions--;
+    if (f->subscriptions == NULL)
+        b->status.filters--;
+    if (!is_wanted(f))
+        sync(b, f);
+}
+
+void subscribe_remove_all(struct bridge *b, struct session *s)
+{
+    while (s->subscriptions != NULL)
+        drop(b, s->subscriptions);
+}
+
+static struct subscription *set(struct bridge *b, struct session *s, struct filter *f, uint8_t qos)
+{
+    struct subscription *sub = find(s, f);
+    if (sub == NULL) {
+        const bool first = f->subscriptions == NULL;
+        sub = add(b, s, f, s->next_key + 1);
+        if (sub == NULL)
+            return NULL;
+        b->status.filters += first;
+    }
+    sub->qos = qos;
+    return sub;
+}
+
+void subscribe_restore(struct bridge *b, struct session *s, struct name *text, uint32_t key,
+                       uint8_t qos)
+{
+    struct filter *f = filter_take(b, text);
+    struct subscription *sub = f == NULL ? NULL : set(b, s, f, qos);
+    if (sub == NULL) {
+        bridge_note(b, BRIDGE_NOTE_MEMORY_FULL, s, name_bytes(text), 0);
+        if (f != NULL)
+            filter_trim(b, f);
+        return;
+    }
+    sub->key = key;
+    if (key > s->next_key)
+        s->next_key = key;
+    sync(b, f);
+}
+
+/* ---- SUBSCRIBE ------------------------------------------------------------------------ */
+
+static void suback(struct bridge *b, struct session *s, uint16_t mid, uint16_t tid, int8_t qos,
+                   uint8_t code)
+{
+    air_send(b, s,
+             &(struct sn_packet){
+                 .type = SN_SUBACK,
+                 .suback = {.qos = code == SN_ACCEPTED ? qos : 0, /* */
+                            .tid = code == SN_ACCEPTED ? tid : 0,
+                            .mid = mid,
+                            .code = code}},
+             AIR_ACK, false);
+}
+
+static void refuse(struct bridge *b, struct session *s, uint16_t mid, uint8_t code, const char *why)
+{
+    bridge_note(b, BRIDGE_NOTE_SUBSCRIPTION_REFUSED, s, sn_bytes_text(why), code);
+    suback(b, s, mid, 0, 0, code);
+}
+
+/* What SUBSCRIBE and UNSUBSCRIBE are about, with a reference for the caller; NULL: *code says why. */
+static struct name *subject(struct bridge *b, const struct session *s, const struct sn_packet *p,
+                            uint8_t *code)
+{
+    const uint16_t tid = p->subscribe.tid;
+    struct name *name = NULL;
+    *code = SN_NOT_SUPPORTED;
+    switch (p->subscribe.kind) {
+    case SN_TOPIC_NORMAL:
+        name = name_take(b, p->subscribe.name);
+        if (name == NULL)
+            *code = SN_CONGESTION;
+        return name;
+    case SN_TOPIC_PREDEFINED:
+        name = predefined_find(b, s, tid);
+        if (name == NULL)
+            *code = SN_INVALID_TOPIC_ID;
+        return name == NULL ? NULL : name_share(name);
+    case SN_TOPIC_SHORT: {
+        const uint8_t text[2] = {(uint8_t)(tid >> 8), (uint8_t)tid};
+        /* wildcards are senseless in short names. */
+        if (sn_topic_check_name(sn_bytes(text, 2)) != SN_OK)
+            return NULL;
+        name = name_take(b, sn_bytes(text, 2));
+        if (name == NULL)
+            *code = SN_CONGESTION;
+        return name;
+    }
+    case SN_TOPIC_RESERVED:
+        return NULL;
+    }
+    return NULL;
+}
+
+/* 6.9, A-35: the id that PUBLISH will use, 0 for wildcards and short names. */
+static bool answer_id(struct bridge *b, struct session *s, const struct sn_packet *p,
+                      struct name *name, uint16_t *tid)
+{
+    *tid = 0;
+    if (p->subscribe.kind == SN_TOPIC_PREDEFINED)
+        *tid = p->subscribe.tid;
+    if (p->subscribe.kind != SN_TOPIC_NORMAL || sn_topic_has_wildcard(name_bytes(name)))
+        return true;
+    struct topic *t = topics_find_name(b, s, name);
+    if (t == NULL) {
+        if ((t = topics_add(b, s, name, 0)) == NULL)
+            return false;
+        save_topic(b, s, t);
+    }
+    t->known = true;
+    *tid = t->tid;
+    return true;
+}
+
+/* The filter is the bridge's to serve from here on; the client hears so when
+ * the disk knows. */
+static void grant(struct bridge *b, struct session *s, struct filter *f, const struct waiting *w,
+                  uint8_t granted)
+{
+    const uint8_t qos = granted < w->qos ? granted : w->qos;
+    struct subscription *sub = set(b, s, f, qos);
+    if (sub == NULL) {
+        s->subscribing = false;
+        refuse(b, s, w->mid, SN_CONGESTION, "memory");
+        return;
+    }
+    /* Retained messages that come from here on are for this subscription; with
+     * the broker away, those that come once it has been asked. */
+    sub->retained_until_ms =
+        b->broker == BROKER_IS_UP ? b->now_ms + RETAINED_MS : BRIDGE_NEVER;
+    s->subscribe_mid = w->mid;
+    s->subscribe_tid = w->tid;
+    s->subscribe_qos = (int8_t)qos;
+    if (!await_add(b, (struct await){.kind = AWAIT_SUBACK,
+                                     .ticket = save_subscription(b, sub),
+                                     .session = s->number,
+                                     .mid = w->mid,
+                                     .tid = w->tid,
+                                     .qos = qos}))
+        s->subscribing = false;
+}
+
+void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet *p,
+                     enum sn_fault fault)
+{
+    const uint16_t mid = p->subscribe.mid;
+    if (fault != SN_OK) {
+        refuse(b, s, mid,
+               fault == SN_FAULT_RESERVED_TOPIC_ID ? SN_INVALID_TOPIC_ID : SN_NOT_SUPPORTED,
+               sn_fault_name(fault));
+        return;
+    }
+    if (s->subscribing)
+        return; /* repeated, or against the rules (6.9): the first one is answered */
+    if (s->subscribe_mid == mid && p->subscribe.dup) {
+        suback(b, s, mid, s->subscribe_tid, s->subscribe_qos, SN_ACCEPTED);
+        return;
+    }
+    uint8_t code;
+    struct name *name = subject(b, s, p, &code);
+    if (name == NULL) {
+        refuse(b, s, mid, code, "topic");
+        return;
+    }
+    struct filter *f = filter_take(b, name);
+    struct waiting *w = arena_take(&b->arena, sizeof(*w));
+    const bool fits = f != NULL && (find(s, f) != NULL ||
+                                    s->subscription_count < b->config->max_subscriptions);
+    if (w == NULL || !fits || !answer_id(b, s, p, name, &w->tid)) {
+        if (f != NULL && !fits)
+            bridge_note(b, BRIDGE_NOTE_SUBSCRIPTION_LIMIT, s, name_bytes(name),
+                        s->subscription_count);
+        refuse(b, s, mid, SN_CONGESTION, "limit");
+        arena_put(&b->arena, w);
+        if (f != NULL)
+            filter_trim(b, f);
+        name_put(b, name);
+        return;
+    }
+    name_put(b, name);
+    w->session = s->number;
+    w->mid = mid;
+    w->qos = (uint8_t)p->subscribe.qos;
+    s->subscribing = true;
+    f->wants_retained = true;
+    if (b->broker == BROKER_IS_UP) {
+        w->next = f->waiting;
+        f->waiting = w;
+        sync(b, f);
+        return;
+    }
+    grant(b, s, f, w, w->qos);
+    arena_put(&b->arena, w);
+    sync(b, f);
+}
+
+static void grant_waiting(struct bridge *b, struct filter *f, uint8_t code)
+{
+    while (f->waiting != NULL) {
+        struct waiting *w = f->waiting;
+        f->waiting = w->next;
+        struct session *s = clients_find_number(b, w->session);
+        if (s != NULL && s->subscribing) {
+            if (code < REFUSED) {
+                grant(b, s, f, w, code);
+            } else {
+                s->subscribing = false;
+                bridge_note(b, BRIDGE_NOTE_BROKER_REFUSED_FILTER, s, name_bytes(f->name), code);
+                suback(b, s, w->mid, 0, 0, SN_NOT_SUPPORTED);
+            }
+        }
+        arena_put(&b->arena, w);
+    }
+}
+
+static struct filter *find_request(const struct bridge *b, uint32_t number)
+{
+    for (struct table_link *l = table_first(&b->filters_by_request, request_hash(number));
+         l != NULL; l = table_next(l)) {
+        struct filter *f = TABLE_ENTRY(l, struct filter, by_request);
+        if (f->request == number)
+            return f;
+    }
+    return NULL;
+}
+
+void subscribe_answered(struct bridge *b, uint32_t number, uint8_t code)
+{
+    struct filter *f = find_request(b, number);
+    if (f == NULL || f->upstream != UPSTREAM_PENDING)
+        return;
+    const bool subscribed = f->asked_for;
+    b->sync_open--;
+    if (subscribed && code < REFUSED) {
+        f->upstream = UPSTREAM_ACTIVE;
+        f->granted = code;
+        for (struct subscription *sub = f->subscriptions; sub != NULL; sub = sub->node_next)
+            if (sub->retained_until_ms == BRIDGE_NEVER)
+                sub->retained_until_ms = b->now_ms + RETAINED_MS;
+        grant_waiting(b, f, code);
+    } else {
+        f->upstream = UPSTREAM_NONE;
+        if (subscribed) {
+            grant_waiting(b, f, code);
+            if (f->subscriptions != NULL) /* granted while the broker was away */
+                bridge_note(b, BRIDGE_NOTE_BROKER_REFUSED_FILTER, NULL, name_bytes(f->name), code);
+        }
+    }
+    /* Something may have changed while the request was under way. */
+    if (is_wanted(f) != (f->upstream == UPSTREAM_ACTIVE) && code < REFUSED)
+        sync(b, f);
+    else if (is_wanted(f) && (f->wants_retained || wanted_qos(f) > f->upstream_qos) &&
+             code < REFUSED)
+        sync(b, f);
+    else
+        filter_trim(b, f);
+    sync_pump(b);
+}
+
+/* ---- UNSUBSCRIBE ----------------------------------------------------------------------- */
+
+void unsubscribe_frame(struct bridge *b, struct session *s, const struct sn_packet *p,
+                       enum sn_fault fault)
+{
+    uint8_t code;
+    struct name *name = fault == SN_OK ? subject(b, s, p, &code) : NULL;
+    struct filter *f = name == NULL ? NULL : filter_find(b, name_bytes(name));
+    struct subscription *sub = f == NULL ? NULL : find(s, f);
+    name_put(b, name);
+    s->subscribe_mid = 0;
+    if (sub == NULL) { /* there is no code to say so */
+        air_send(b, s, &(struct sn_packet){.type = SN_UNSUBACK, .mid = p->subscribe.mid}, AIR_ACK,
+                 false);
+        return;
+    }
+    const uint64_t ticket = erase_record(b, s, BRIDGE_RECORD_FILTER, sub->key);
+    drop(b, sub);
+    await_add(b, (struct await){.kind = AWAIT_UNSUBACK,
+                                .ticket = ticket,
+                                .session = s->number,
+                                .mid = p->subscribe.mid});
+}
+
+void subscribe_rejected(struct bridge *b, struct session *s, const struct name *name)
+{
+    struct filter *f = filter_find(b, name_bytes(name));
+    struct subscription *sub = f == NULL ? NULL : find(s, f);
+    if (sub == NULL)
+        return; /* matched by a wildcard, which stays (SN12-6.10-6) */
+    erase_record(b, s, BRIDGE_RECORD_FILTER, sub->key);
+    drop(b, sub);
+}
+
+/* ---- the broker comes and goes ---------------------------------------------------------- */
+
+void subscribe_broker_up(struct bridge *b, bool session_present)
+{
+    b->sync_open = 0;
+    for (struct filter *f = b->filters_first; f != NULL; f = f->all_next) {
+        if (!session_present && f->upstream == UPSTREAM_ACTIVE)
+            f->upstream = UPSTREAM_NONE;
+        if (f->name != NULL)
+            enlist(b, f);
+    }
+    sync_pump(b);
+}
+
+/* A request under way is undecided: it is made again when the broker is back.
+ * Who waits for its answer is granted what it asked for. */
+void subscribe_broker_down(struct bridge *b)
+{
+    for (struct filter *f = b->filters_first; f != NULL; f = f->all_next) {
+        if (f->upstream == UPSTREAM_PENDING)
+            f->upstream = UPSTREAM_NONE;
+        while (f->waiting != NULL) {
+            struct waiting *w = f->waiting;
+            f->waiting = w->next;
+            f->wants_retained = true;
+            struct session *s = clients_find_number(b, w->session);
+            if (s != NULL && s->subscribing)
+                grant(b, s, f, w, w->qos);
+            arena_put(&b->arena, w);
+        }
+    }
+    b->sync_open = 0;
+}

@@ -1,0 +1,547 @@
+#include "bridge/core.h"
+
+#include <assert.h>
+
+#include "mqttsn/topic.h"
+
+#define INFLIGHT0_MAX 2000 /* QoS 0 messages handed to the broker and not yet written */
+#define REFILL_COUNT  256  /* messages per FETCH */
+
+/* ---- exchanges ---------------------------------------------------------------- */
+
+struct exchange *exchanges_find(const struct session *s, uint16_t mid)
+{
+    struct exchange *e = s->exchanges;
+    while (e != NULL && e->mid != mid)
+        e = e->next;
+    return e;
+}
+
+struct exchange *exchanges_add(struct bridge *b, struct session *s, uint16_t mid)
+{
+    if (s->exchange_count >= EXCHANGES_MAX)
+        return NULL;
+    struct exchange *e = arena_take(&b->arena, sizeof(*e));
+    if (e == NULL)
+        return NULL;
+    e->mid = mid;
+    e->session = s;
+    e->next = s->exchanges;
+    s->exchanges = e;
+    s->exchange_count++;
+    return e;
+}
+
+static void exchanges_remove(struct bridge *b, struct exchange *e)
+{
+    struct session *s = e->session;
+    struct exchange **from = &s->exchanges;
+    while (*from != e)
+        from = &(*from)->next;
+    *from = e->next;
+    s->exchange_count--;
+    if (e->message != NULL)
+        e->message->exchange = NULL;
+    arena_put(&b->arena, e);
+}
+
+void exchanges_remove_all(struct bridge *b, struct session *s)
+{
+    while (s->exchanges != NULL)
+        exchanges_remove(b, s->exchanges);
+}
+
+static void puback(struct bridge *b, struct session *s, uint16_t tid, uint16_t mid, uint8_t code)
+{
+    air_send(b, s,
+             &(struct sn_packet){.type = SN_PUBACK, .ack = {.tid = tid, .mid = mid, .code = code}},
+             AIR_ACK, false);
+}
+
+static void say_mid(struct bridge *b, struct session *s, enum sn_type type, uint16_t mid)
+{
+    air_send(b, s, &(struct sn_packet){.type = type, .mid = mid}, AIR_ACK, false);
+}
+
+/* ---- REGISTER ------------------------------------------------------------------- */
+
+void uplink_register(struct bridge *b, struct session *s, const struct sn_packet *p,
+                     enum sn_fault fault)
+{
+    struct sn_packet answer = {.type = SN_REGACK,
+                               .ack = {.mid = p->reg.mid, .code = SN_NOT_SUPPORTED}};
+    if (fault != SN_OK) {
+        bridge_note(b, BRIDGE_NOTE_TOPIC_REFUSED, s, sn_bytes_text(sn_fault_name(fault)), 0);
+        air_send(b, s, &answer, AIR_ACK, false);
+        return;
+    }
+    struct name *name = name_take(b, p->reg.name);
+    struct topic *t = name == NULL ? NULL : topics_find_name(b, s, name);
+    const bool is_new = t == NULL;
+    if (name != NULL && t == NULL)
+        t = topics_add(b, s, name, 0);
+    name_put(b, name);
+    if (t == NULL) {
+        answer.ack.code = SN_CONGESTION;
+        air_send(b, s, &answer, AIR_ACK, false);
+        return;
+    }
+    t->known = true;
+    if (!is_new) {
+        answer.ack.code = SN_ACCEPTED;
+        answer.ack.tid = t->tid;
+        air_send(b, s, &answer, AIR_ACK, false);
+        return;
+    }
+    await_add(b, (struct await){.kind = AWAIT_REGACK,
+                                .ticket = save_topic(b, s, t),
+                                .session = s->number,
+                                .mid = p->reg.mid,
+                                .tid = t->tid});
+}
+
+/* ---- PUBLISH from a sensor -------------------------------------------------------- */
+
+/* The topic of a PUBLISH, with a reference for the caller; NULL: *code says why. */
+static struct name *publish_topic(struct bridge *b, struct session *s, const struct sn_packet *p,
+                                  uint8_t *code)
+{
+    const uint16_t tid = p->publish.tid;
+    *code = SN_INVALID_TOPIC_ID;
+    switch (p->publish.kind) {
+    case SN_TOPIC_NORMAL: {
+        const struct topic *t = s == NULL ? NULL : topics_find(b, s, tid);
+        return t == NULL ? NULL : name_share(t->name);
+    }
+    case SN_TOPIC_PREDEFINED: {
+        struct name *name = predefined_find(b, s, tid);
+        return name == NULL ? NULL : name_share(name);
+    }
+    case SN_TOPIC_SHORT: {
+        const uint8_t text[2] = {(uint8_t)(tid >> 8), (uint8_t)tid};
+        if (sn_topic_check_name(sn_bytes(text, 2)) != SN_OK) {
+            *code = SN_NOT_SUPPORTED;
+            return NULL;
+        }
+        struct name *name = name_take(b, sn_bytes(text, 2));
+        if (name == NULL)
+            *code = SN_CONGESTION;
+        return name;
+    }
+    case SN_TOPIC_RESERVED:
+        break;
+    }
+    *code = SN_NOT_SUPPORTED;
+    return NULL;
+}
+
+static bool uplink_is_full(const struct bridge *b)
+{
+    return queue_count(&b->uplink) >= b->config->max_backlog;
+}
+
+/* Puts an accepted message into the queue to the broker. */
+static struct message *enqueue(struct bridge *b, const struct bridge_message *m)
+{
+    /* With the broker there, a QoS 1 message races to it and to the disk: who
+     * confirms first releases the acknowledgement, and a message that the broker
+     * confirmed first is never written. */
+    const bool lazy = m->qos == 1 && b->broker == BROKER_IS_UP;
+    struct message *kept = queue_append(b, &b->uplink, m, b->config->max_live, lazy);
+    if (m->qos == 0 && kept == NULL)
+        return NULL;
+    b->status.up.accepted++;
+    b->status.up.queued++;
+    if (m->qos == 0)
+        b->qos0_waiting++;
+    if (kept != NULL && b->next_publish == NULL)
+        b->next_publish = kept;
+    return kept;
+}
+
+static void publish_qos0(struct bridge *b, struct session *s, const struct bridge_message *m)
+{
+    const uint64_t limit =
+        b->broker == BROKER_IS_UP ? b->config->max_live : b->config->qos0_backlog;
+    if (b->qos0_waiting >= limit || enqueue(b, m) == NULL) {
+        bridge_note(b, BRIDGE_NOTE_UP_DROPPED_QOS0, s, m->topic, 0);
+        return;
+    }
+    uplink_pump(b);
+}
+
+static uint32_t content_hash(const struct bridge *b, const struct name *topic,
+                             struct sn_bytes payload)
+{
+    const uint32_t h = table_hash(topic->link.hash + b->config->seed, payload.data, payload.len);
+    return h == 0 ? 1 : h; /* 0: not known */
+}
+
+/* A repeat of something that is still open or was acknowledged last. Answers it
+ * where an answer is due, and says whether that was all there is to do. */
+static bool is_repeat(struct bridge *b, struct session *s, const struct sn_packet *p, uint32_t hash)
+{
+    const uint16_t mid = p->publish.mid;
+    struct exchange *e = exchanges_find(s, mid);
+    if (e == NULL) {
+        /* Our PUBACK was lost. Without the DUP flag it is a new message. */
+        if (p->publish.qos != 1 || !p->publish.dup || s->acked_mid != mid || s->acked_hash != hash)
+            return false;
+        bridge_note(b, BRIDGE_NOTE_UP_REPEATED, s, sn_bytes(NULL, 0), mid);
+        puback(b, s, p->publish.tid, mid, SN_ACCEPTED);
+        return true;
+    }
+    /* A device that has lost its memory begins again with the same message ids:
+     * other content is another message, and the old exchange will never end. */
+    if (e->hash != 0 && e->hash != hash) {
+        exchanges_remove(b, e);
+        return false;
+    }
+    bridge_note(b, BRIDGE_NOTE_UP_REPEATED, s, sn_bytes(NULL, 0), mid);
+    if (e->qos == 2 && e->acked && !e->releasing)
+        say_mid(b, s, SN_PUBREC, mid);
+    return true; /* otherwise the answer is on its way to the disk */
+}
+
+static void publish_qos12(struct bridge *b, struct session *s, const struct sn_packet *p,
+                          const struct name *topic, const struct bridge_message *m)
+{
+    const uint16_t mid = p->publish.mid;
+    const uint32_t hash = content_hash(b, topic, m->payload);
+    if (is_repeat(b, s, p, hash))
+        return;
+    struct exchange *e = NULL;
+    if (uplink_is_full(b) || (e = exchanges_add(b, s, mid)) == NULL) {
+        bridge_note(b, BRIDGE_NOTE_UP_CONGESTION, s, m->topic, mid);
+        puback(b, s, p->publish.tid, mid, SN_CONGESTION);
+        return;
+    }
+    e->seq = m->seq;
+    e->tid = p->publish.tid;
+    e->qos = m->qos;
+    e->hash = hash;
+    struct message *kept = enqueue(b, m);
+    if (kept != NULL) {
+        kept->exchange = e;
+        e->message = kept;
+    }
+    await_add(b, (struct await){.kind = m->qos == 1 ? AWAIT_PUBACK : AWAIT_PUBREC,
+                                .ticket = m->seq,
+                                .session = s->number,
+                                .mid = mid});
+    uplink_pump(b);
+}
+
+void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer,
+                    const struct sn_packet *p, enum sn_fault fault)
+{
+    const bool anonymous = p->publish.qos == SN_QOS_MINUS_ONE;
+    if (anonymous && s == NULL && !b->links[peer->link].config->qos_minus_one) {
+        bridge_note_at(b, BRIDGE_NOTE_QOS_MINUS_ONE_REFUSED, peer->link, sn_bytes(NULL, 0),
+                       sn_bytes(NULL, 0), 0);
+        return;
+    }
+    uint8_t code = fault == SN_FAULT_RESERVED_TOPIC_ID ? SN_INVALID_TOPIC_ID : SN_NOT_SUPPORTED;
+    struct name *topic = fault == SN_OK ? publish_topic(b, s, p, &code) : NULL;
+    if (topic == NULL) {
+        const struct sn_bytes why = sn_bytes_text(fault == SN_OK ? "" : sn_fault_name(fault));
+        if (s != NULL)
+            bridge_note(b, BRIDGE_NOTE_TOPIC_UNKNOWN, s, why, p->publish.tid);
+        else
+            bridge_note_at(b, BRIDGE_NOTE_TOPIC_UNKNOWN, peer->link, sn_bytes(NULL, 0), why,
+                           p->publish.tid);
+        /* 6.8: QoS -1 is never answered; 6.6: anything else is. */
+        if (!anonymous)
+            puback(b, s, p->publish.tid, p->publish.mid, code);
+        return;
+    }
+    const struct bridge_message m = {
+        .seq = bridge_next_seq(b),
+        .queue = BRIDGE_QUEUE_BROKER,
+        .session = s == NULL ? 0 : s->number,
+        .received_ms = b->now_ms,
+        .qos = anonymous ? 0 : (uint8_t)p->publish.qos,
+        .flags = p->publish.retain ? BRIDGE_FLAG_RETAIN : 0,
+        .mid = p->publish.mid,
+        .topic = name_bytes(topic),
+        .payload = p->publish.data,
+    };
+    if (m.qos == 0)
+        publish_qos0(b, s, &m);
+    else
+        publish_qos12(b, s, p, topic, &m);
+    name_put(b, topic);
+}
+
+void uplink_will(struct bridge *b, const struct session *s)
+{
+    const struct bridge_message m = {
+        .seq = bridge_next_seq(b),
+        .queue = BRIDGE_QUEUE_BROKER,
+        .session = s->number,
+        .received_ms = b->now_ms,
+        .qos = s->will.qos,
+        /* Nobody will release it: a QoS 2 will is complete as it is. */
+        .flags = (uint8_t)(BRIDGE_FLAG_RELEASED | (s->will.retain ? BRIDGE_FLAG_RETAIN : 0)),
+        .topic = name_bytes(s->will.topic),
+        .payload = blob_bytes(s->will.message),
+    };
+    if (m.qos == 0 ? enqueue(b, &m) == NULL : uplink_is_full(b))
+        bridge_note(b, BRIDGE_NOTE_UP_CONGESTION, s, m.topic, 0);
+    else if (m.qos > 0)
+        enqueue(b, &m);
+    uplink_pump(b);
+}
+
+/* ---- PUBREL --------------------------------------------------------------------------- */
+
+static uint64_t mark(struct bridge *b, uint64_t seq, uint8_t flags)
+{
+    const uint64_t ticket = bridge_next_seq(b);
+    bridge_emit(b, &(struct bridge_action){
+                       .type = BRIDGE_DO_MARK,
+                       .row = {.ticket = ticket, .queue = BRIDGE_QUEUE_BROKER, .seq = seq,
+                               .flags = flags}});
+    return ticket;
+}
+
+static uint64_t forget(struct bridge *b, uint64_t seq, bool lazy)
+{
+    const uint64_t ticket = bridge_next_seq(b);
+    bridge_emit(b, &(struct bridge_action){
+                       .type = BRIDGE_DO_FORGET,
+                       .lazy = lazy,
+                       .row = {.ticket = ticket, .queue = BRIDGE_QUEUE_BROKER, .seq = seq}});
+    return ticket;
+}
+
+/* PUBCOMP lets the sensor use the message id again, so the disk must know first
+ * that the id is free: else a restart would take the next message for a repeat. */
+void uplink_pubrel(struct bridge *b, struct session *s, uint16_t mid)
+{
+    struct exchange *e = exchanges_find(s, mid);
+    if (e == NULL || e->qos != 2) {
+        say_mid(b, s, SN_PUBCOMP, mid);
+        return;
+    }
+    if (e->releasing || !e->acked)
+        return;
+    uint64_t ticket;
+    if (e->delivered) {
+        ticket = forget(b, e->seq, false);
+    } else {
+        ticket = mark(b, e->seq, BRIDGE_FLAG_RELEASED);
+        if (e->message != NULL)
+            e->message->flags |= BRIDGE_FLAG_RELEASED;
+    }
+    e->releasing = true;
+    if (!await_add(b, (struct await){.kind = AWAIT_PUBCOMP,
+                                     .ticket = ticket,
+                                     .token = e->seq,
+                                     .session = s->number,
+                                     .mid = mid}))
+        e->releasing = false;
+}
+
+/* ---- what the disk says ------------------------------------------------------------------ */
+
+static void acknowledge(struct bridge *b, struct exchange *e)
+{
+    struct session *s = e->session;
+    if (e->qos == 2) {
+        if (!e->acked) {
+            e->acked = true;
+            say_mid(b, s, SN_PUBREC, e->mid);
+        }
+        return;
+    }
+    s->acked_mid = e->mid;
+    s->acked_hash = e->hash;
+    puback(b, s, e->tid, e->mid, SN_ACCEPTED);
+    exchanges_remove(b, e);
+}
+
+void uplink_durable(struct bridge *b, const struct await *a)
+{
+    struct session *s = clients_find_number(b, a->session);
+    struct exchange *e = s == NULL ? NULL : exchanges_find(s, a->mid);
+    const uint64_t seq = a->kind == AWAIT_PUBCOMP ? a->token : a->ticket;
+    if (e == NULL || e->seq != seq)
+        return; /* acknowledged by the broker's answer, or given up */
+    if (a->kind == AWAIT_PUBCOMP) {
+        say_mid(b, s, SN_PUBCOMP, e->mid);
+        exchanges_remove(b, e);
+    } else if (b->config->ack_stored || e->delivered) {
+        acknowledge(b, e);
+    }
+}
+
+/* The disk refused the message, so it was never accepted, unless it is on its
+ * way to the broker already: then the broker's answer decides. */
+void uplink_failed(struct bridge *b, const struct await *a)
+{
+    struct session *s = clients_find_number(b, a->session);
+    struct exchange *e = s == NULL ? NULL : exchanges_find(s, a->mid);
+    struct message *m = queue_find(&b->uplink, a->ticket);
+    if (m != NULL && m->qos == 1 && m->published) {
+        m->stored = false;
+        return;
+    }
+    if (e != NULL && e->seq == a->ticket) {
+        bridge_note(b, BRIDGE_NOTE_UP_CONGESTION, s, sn_bytes_text("disk"), e->mid);
+        puback(b, s, e->tid, e->mid, SN_CONGESTION);
+        exchanges_remove(b, e);
+    }
+    if (m != NULL) {
+        if (b->next_publish == m)
+            b->next_publish = m->next;
+        queue_remove(b, &b->uplink, m);
+    } else if (b->uplink.on_disk > 0 && a->ticket >= b->uplink.disk_from) {
+        b->uplink.on_disk--;
+    } else {
+        return; /* the broker has it */
+    }
+    b->status.up.accepted--;
+    b->status.up.queued--;
+}
+
+/* ---- to the broker -------------------------------------------------------------------------- */
+
+static void drop_expired(struct bridge *b, struct message *m)
+{
+    bridge_note(b, BRIDGE_NOTE_UP_EXPIRED, clients_find_number(b, m->session), name_bytes(m->topic),
+                b->now_ms - m->received_ms);
+    b->status.up.expired++;
+    b->status.up.queued--;
+    if (m->qos == 0)
+        b->qos0_waiting--;
+    queue_forget(b, &b->uplink, m, true);
+}
+
+static bool may_publish(const struct bridge *b, const struct message *m)
+{
+    if (b->uplink.on_disk > 0 && m->seq >= b->uplink.disk_from)
+        return false; /* older ones are still on the disk */
+    if (m->qos == 0)
+        return b->inflight0 < INFLIGHT0_MAX;
+    if (b->inflight >= b->window)
+        return false;
+    /* Exactly once: were it at the broker and not on the disk at a crash, the
+     * sensor's repeat would be taken for a new message. */
+    return m->qos == 1 || m->seq <= b->durable;
+}
+
+void uplink_pump(struct bridge *b)
+{
+    if (b->broker != BROKER_IS_UP || b->stopping)
+        return;
+    while (b->next_publish != NULL && may_publish(b, b->next_publish)) {
+        struct message *m = b->next_publish;
+        b->next_publish = m->next;
+        if (m->expires_ms != 0 && m->expires_ms <= b->now_ms) {
+            drop_expired(b, m);
+            continue;
+        }
+        m->published = true;
+        if (m->qos == 0)
+            b->inflight0++;
+        else
+            b->inflight++;
+        struct bridge_action a = {.type = BRIDGE_DO_PUBLISH,
+                                  .publish = {.conn = 0, .message = queue_message(&b->uplink, m)}};
+        if (a.publish.message.qos > b->broker_max_qos)
+            a.publish.message.qos = b->broker_max_qos;
+        bridge_emit(b, &a);
+    }
+    queue_refill(b, &b->uplink, b->inflight + b->inflight0 + REFILL_COUNT / 2, REFILL_COUNT);
+}
+
+void uplink_fetched(struct bridge *b, const struct bridge_event *event)
+{
+    queue_fetched(b, &b->uplink, event);
+    for (struct message *m = b->uplink.head; m != NULL; m = m->next) {
+        if (m->published)
+            continue;
+        if (b->next_publish == NULL || m->seq < b->next_publish->seq)
+            b->next_publish = m;
+        break;
+    }
+    /* QoS 2 exchanges go on with their message in memory again. */
+    for (size_t i = 0; i < event->fetched.count; i++) {
+        const struct bridge_message *from = &event->fetched.messages[i];
+        struct session *s = from->qos == 2 ? clients_find_number(b, from->session) : NULL;
+        struct exchange *e = s == NULL ? NULL : exchanges_find(s, from->mid);
+        struct message *m = e != NULL && e->seq == from->seq ? queue_find(&b->uplink, e->seq) : NULL;
+        if (m != NULL) {
+            e->message = m;
+            m->exchange = e;
+        }
+    }
+    uplink_pump(b);
+}
+
+static void refused_by_broker(struct bridge *b, const struct message *m, uint8_t code)
+{
+    bridge_note(b, BRIDGE_NOTE_UP_REFUSED_BY_BROKER, clients_find_number(b, m->session),
+                name_bytes(m->topic), code);
+    b->status.up.dropped++;
+}
+
+void uplink_delivered(struct bridge *b, uint64_t seq, uint8_t code)
+{
+    struct message *m = b->uplink.head;
+    while (m != NULL && m->published && m->seq != seq)
+        m = m->next;
+    if (m == NULL || m->seq != seq)
+        return; /* decided before the connection was lost and counted then */
+
+    if (m->published && m->qos == 0)
+        b->inflight0--;
+    else if (m->published)
+        b->inflight--;
+    if (b->next_publish == m)
+        b->next_publish = m->next;
+    if (code >= 0x80)
+        refused_by_broker(b, m, code);
+    else
+        b->status.up.delivered++;
+    b->status.up.queued--;
+
+    struct exchange *e = m->exchange;
+    if (m->qos == 0) {
+        b->qos0_waiting--;
+        queue_remove(b, &b->uplink, m);
+    } else if (m->qos == 2 && e != NULL && (m->flags & BRIDGE_FLAG_RELEASED) == 0) {
+        /* The sensor may still repeat it: the row stays as the memory of that. */
+        e->delivered = true;
+        mark(b, seq, BRIDGE_FLAG_DELIVERED);
+        queue_remove(b, &b->uplink, m);
+        acknowledge(b, e);
+    } else {
+        queue_forget(b, &b->uplink, m, m->qos == 1);
+        if (e != NULL && m->qos == 1)
+            acknowledge(b, e);
+    }
+    uplink_pump(b);
+}
+
+
+void uplink_broker_down(struct bridge *b)
+{
+    b->inflight = 0;
+    b->inflight0 = 0;
+    struct message *next;
+    for (struct message *m = b->uplink.head; m != NULL && m->published; m = next) {
+        next = m->next;
+        m->published = false;
+        if (m->qos == 0) { /* at most once: perhaps it arrived, it is not sent again */
+            bridge_note(b, BRIDGE_NOTE_UP_DROPPED_QOS0, clients_find_number(b, m->session),
+                        name_bytes(m->topic), 0);
+            b->status.up.dropped++;
+            b->status.up.queued--;
+            b->qos0_waiting--;
+            queue_remove(b, &b->uplink, m);
+        }
+    }
+    b->next_publish = b->uplink.head;
+}

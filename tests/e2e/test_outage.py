@@ -1,0 +1,80 @@
+#!/usr/bin/python3
+"""The broker goes away while sensors publish: no reading is lost, none at QoS 2 comes twice."""
+
+import signal
+import socket
+import time
+
+from harness import free_port, main, udp_link
+from sensors import Fleet
+
+OUTAGE_S = 10
+
+
+def publish_while_away(fleet, bridge, seconds):
+    """Sensors go on for so long, at a tenth of what is left; their readings queue up."""
+    target = fleet.sent + (fleet.sensors[0].count * len(fleet.sensors) - fleet.sent) // 3
+    end = time.monotonic() + seconds
+    fleet.run(until=lambda: fleet.sent >= target)
+    fleet.settle()
+    status = bridge.wait_for_status(lambda s: not s["broker_up"], "the broker is missed")
+    assert status["up"]["queued"] > 0, status
+    while time.monotonic() < end:  # an outage has a length; the bridge must notice nothing else
+        assert bridge.is_running()
+        time.sleep(0.2)
+
+
+def test_readings_survive_outages_of_the_broker(env):
+    port = free_port(socket.SOCK_DGRAM)
+    broker = env.broker()
+    watcher = env.watcher(broker, "out/#")
+    bridge = env.bridge(env.config(broker, udp_link(port)))
+    fleet = Fleet(env, port, count=20, messages=100)
+    fleet.prepare()
+
+    # In the middle of traffic, as an administrator restarts a broker.
+    fleet.run(until=lambda: fleet.sent > 400)
+    broker.end(signal.SIGTERM)
+    publish_while_away(fleet, bridge, OUTAGE_S)
+    broker.start()
+    fleet.run(until=lambda: fleet.sent > 1400)
+
+    # As a machine loses power. What a broker held in memory only would be its own loss,
+    # so that what it has is on its disk when it dies.
+    fleet.settle()
+    bridge.wait_until_delivered()
+    watcher.wait_for(fleet.sent)
+    broker.save()
+    broker.kill()
+    publish_while_away(fleet, bridge, OUTAGE_S)
+    broker.start()
+    assert fleet.run()
+
+    bridge.wait_until_delivered(60)
+    watcher.wait_for(2000)
+    fleet.check(watcher)
+    account = bridge.status()["up"]
+    assert account["accepted"] == account["delivered"] == 2000, account
+
+
+def test_a_device_is_not_held_up_by_a_broker_that_is_away(env):
+    port = free_port(socket.SOCK_DGRAM)
+    broker = env.broker()
+    watcher = env.watcher(broker, "out/#")
+    bridge = env.bridge(env.config(broker, udp_link(port)))
+    bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
+    broker.end()
+    bridge.wait_for_status(lambda s: not s["broker_up"], "the broker is missed")
+    lines = "".join("line %d\n" % n for n in range(100))
+    env.run("snpub", "-p", port, "-t", "out/log", "-q", 2, "-l", text=lines)
+    assert bridge.status()["up"]["queued"] == 100
+    broker.start()
+    watcher.wait_for(100)
+    assert watcher.payloads("out/log") == lines.splitlines()
+
+
+for test in (test_readings_survive_outages_of_the_broker,):
+    test.limit = 240
+
+if __name__ == "__main__":
+    main()
