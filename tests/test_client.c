@@ -1125,7 +1125,9 @@ static void qos_2_runs_through_pubrec_and_pubrel_to_pubcomp(void **state)
     expect("> 04 10 00 07\n");
     hear("04 0F 00 01");
     expect("> 04 10 00 01\n");
-    pass(10000);
+    pass(9999);
+    expect("");
+    pass(1);
     expect("> 04 10 00 01\n");
     hear("04 0F 00 01"); /* a copy of PUBREC: our PUBREL was lost */
     expect("> 04 10 00 01\n");
@@ -1152,6 +1154,19 @@ static void a_qos_2_message_is_delivered_once(void **state)
     hear("04 10 00 01");
     expect("> 04 0E 00 01\n");
     hear("08 0C 41 00 07 00 01 79"); /* the id is free again */
+    expect("message #7 qos 2 \"y\"\n> 04 0F 00 01\n");
+}
+
+static void in_a_new_session_the_same_message_id_is_a_new_message(void **state)
+{
+    (void)state;
+    connected();
+    hear("08 0C 41 00 07 00 01 78");
+    hear("02 18");
+    pass(1000);
+    hear("03 05 00");
+    forget_log();
+    hear("08 0C 41 00 07 00 01 79");
     expect("message #7 qos 2 \"y\"\n> 04 0F 00 01\n");
 }
 
@@ -1476,10 +1491,16 @@ static void disconnect_waits_for_its_answer(void **state)
 static void between_two_attempts_disconnect_needs_no_frame(void **state)
 {
     (void)state;
-    connected();
+    connected_and_registered();
+    publish("a/b", 1, "x");
     hear("02 18");
     sn_client_disconnect(&d.c, d.now);
-    expect("lost left\ndisconnected\n");
+    expect("> 08 0C 20 00 05 00 01 78\nlost left\npublished cancelled\ndisconnected\n");
+    assert_int_equal(sn_client_deadline(&d.c), SN_NEVER);
+    start_with_gateways(0);
+    sn_client_connect(&d.c, d.now);
+    sn_client_disconnect(&d.c, d.now);
+    expect("disconnected\n");
     assert_int_equal(sn_client_deadline(&d.c), SN_NEVER);
 }
 
@@ -1729,6 +1750,8 @@ static void the_client_wakes_up_in_time_takes_its_messages_and_sleeps_on(void **
     expect("");
     pass(1);
     expect("> 06 16 64 65 76 37\n");
+    pass(10000);
+    expect("> 06 16 64 65 76 37\n");
 }
 
 /* SN12C-6.14-4 */
@@ -1770,6 +1793,16 @@ static void returning_from_sleep_keeps_the_session(void **state)
     hear("02 18"); /* the next connection is a fresh one */
     pass(1000);
     expect("lost left\n> 0A 04 0C 01 00 3C 64 65 76 37\n");
+}
+
+static void after_disconnecting_from_sleep_the_next_session_is_a_new_one(void **state)
+{
+    (void)state;
+    fell_asleep(300);
+    sn_client_disconnect(&d.c, d.now);
+    hear("02 18");
+    sn_client_connect(&d.c, d.now);
+    expect("> 02 18\ndisconnected\n> 0A 04 04 01 00 3C 64 65 76 37\n");
 }
 
 static void a_lost_connect_from_sleep_still_keeps_the_session(void **state)
@@ -2053,6 +2086,7 @@ int main(void)
         test(qos_0_and_2_may_be_refused_by_puback),
         test(qos_2_runs_through_pubrec_and_pubrel_to_pubcomp),
         test(a_qos_2_message_is_delivered_once),
+        test(in_a_new_session_the_same_message_id_is_a_new_message),
         test(more_open_qos_2_messages_than_places_are_not_answered),
         test(a_predefined_id_is_not_cured_by_registering),
         test(qos_minus_1_needs_neither_connection_nor_name),
@@ -2087,6 +2121,7 @@ int main(void)
         test(the_client_wakes_up_in_time_takes_its_messages_and_sleeps_on),
         test(while_messages_come_pingreq_is_not_repeated),
         test(returning_from_sleep_keeps_the_session),
+        test(after_disconnecting_from_sleep_the_next_session_is_a_new_one),
         test(a_lost_connect_from_sleep_still_keeps_the_session),
         test(the_session_is_kept_where_the_client_fell_asleep),
         test(messages_that_come_although_asleep_are_taken),
