@@ -1076,6 +1076,7 @@ static void congestion_stops_publishing_for_t_wait(void **state)
     publish("a/b", 1, "x");
     hear("07 0D 00 05 00 01 01");
     expect("> 08 0C 20 00 05 00 01 78\ncongested PUBLISH until 1360000\n");
+    assert_int_equal(sn_client_deadline(&d.c), 1360000);
     assert_int_equal(publish("a/b", 0, "y"), SN_ANSWER_BUSY);
     pass(359999);
     expect("");
@@ -1538,6 +1539,9 @@ static void the_pause_before_reconnecting_doubles_and_is_random(void **state)
         pass(pause);
     }
     assert_true(sum > 0);
+    hear("03 05 00"); /* after a success it begins anew */
+    hear("02 18");
+    assert_in_range(sn_client_deadline(&d.c) - d.now, 500, 1000);
 }
 
 static void an_open_message_goes_on_after_a_reconnect(void **state)
@@ -1710,6 +1714,18 @@ static void the_gateways_disconnect_is_the_permission_to_sleep(void **state)
     sn_client_sleep(&d.c, d.now, 300);
     hear("02 18");
     forget_log();
+    hear("02 18");
+    expect("lost left\n");
+}
+
+static void after_connack_every_disconnect_is_the_gateways_own(void **state)
+{
+    (void)state;
+    connected();
+    sn_client_sleep(&d.c, d.now, 300);
+    pass(10000);
+    hear("02 18");
+    connect_again();
     hear("02 18");
     expect("lost left\n");
 }
@@ -2117,6 +2133,7 @@ int main(void)
         test(while_the_gateway_is_lost_the_open_message_waits),
         test(the_callback_may_publish_the_next_message),
         test(the_gateways_disconnect_is_the_permission_to_sleep),
+        test(after_connack_every_disconnect_is_the_gateways_own),
         test(a_late_answer_does_not_end_an_awake_period),
         test(the_client_wakes_up_in_time_takes_its_messages_and_sleeps_on),
         test(while_messages_come_pingreq_is_not_repeated),
