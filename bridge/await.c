@@ -82,6 +82,12 @@ static void say(struct bridge *b, const struct await *a)
     case AWAIT_PUBREL:
         downlink_durable(b, a);
         return;
+    case AWAIT_SEND:
+        if (s != NULL) {
+            s->waiting_for_disk = false;
+            downlink_pump(b, s);
+        }
+        return;
     case AWAIT_ACCEPT:
         bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_ACCEPT, .accept.token = a->token});
         return;

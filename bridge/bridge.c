@@ -391,7 +391,8 @@ static void fetched(struct bridge *b, const struct bridge_event *event)
     struct session *s = clients_find_number(b, event->fetched.queue);
     if (s == NULL)
         return;
-    queue_fetched(b, &s->queue, event);
+    if (!queue_fetched(b, &s->queue, event))
+        downlink_hold(b, s, (uint32_t)(s->queue.starved_until_ms - b->now_ms));
     downlink_pump(b, s);
 }
 
@@ -401,6 +402,8 @@ static void run_timers(struct bridge *b)
     while ((t = timers_due(&b->timers, b->now_ms)) != NULL) {
         if (t != &b->broker_timer)
             connect_due(b, TABLE_ENTRY(t, struct session, timer));
+        else if (b->broker == BROKER_IS_UP)
+            uplink_pump(b); /* memory was short */
         else if (b->broker == BROKER_IS_DOWN && !b->stopping)
             try_broker(b);
     }
@@ -408,10 +411,8 @@ static void run_timers(struct bridge *b)
         air_pump(b, i);
 }
 
-void bridge_step(struct bridge *b, uint64_t now_ms, const struct bridge_event *event)
+static void step(struct bridge *b, const struct bridge_event *event)
 {
-    assert(now_ms >= b->now_ms);
-    b->now_ms = now_ms;
     switch (event->type) {
     case BRIDGE_ON_FRAME:
         assert(event->frame.link < b->config->link_count);
@@ -469,8 +470,17 @@ void bridge_step(struct bridge *b, uint64_t now_ms, const struct bridge_event *e
         return;
     case BRIDGE_ON_STOP:
         b->stopping = true;
+        save_account_now(b);
         return;
     }
+}
+
+void bridge_step(struct bridge *b, uint64_t now_ms, const struct bridge_event *event)
+{
+    assert(now_ms >= b->now_ms);
+    b->now_ms = now_ms;
+    step(b, event);
+    save_account(b);
 }
 
 uint64_t bridge_deadline(const struct bridge *b)

@@ -129,6 +129,8 @@ struct bridge_event {
             uint32_t session;
             uint16_t mid;
             uint8_t flags;
+            struct sn_bytes topic; /* empty: it cannot be told from another message */
+            struct sn_bytes payload;
         } open; /* a QoS 2 row of queue 0 that is not RELEASED, or is DELIVERED */
         struct {
             uint64_t next_seq; /* the first one that is free */

@@ -176,6 +176,20 @@ void clients_drop_will(struct bridge *b, struct session *s)
     drop_will(b, s);
 }
 
+/* it cannot be reached any more; that is the same as being lost. */
+static void evict(struct bridge *b, struct session *s)
+{
+    const bool remains = s->on_disk;
+    if (s->dialogue == DIALOGUE_STORING)
+        s->dialogue = DIALOGUE_NONE;
+    else if (s->dialogue != DIALOGUE_NONE)
+        connect_abandon(b, s); /* frees one that is not on the disk */
+    if (remains && sn_session_is_connected(&s->sn))
+        connect_lose(b, s, BRIDGE_NOTE_CLIENT_LOST);
+    else if (remains)
+        session_reschedule(b, s);
+}
+
 bool clients_move(struct bridge *b, struct session *s, const struct peer *peer)
 {
     if (clients_is_at(s, peer))
@@ -190,11 +204,7 @@ bool clients_move(struct bridge *b, struct session *s, const struct peer *peer)
         air_leave(b, other);
         table_remove(&other->by_peer);
         other->link = UINT16_MAX;
-        /* it cannot be reached any more; that is the same as being lost. */
-        if (other->dialogue != DIALOGUE_NONE)
-            connect_abandon(b, other);
-        else if (sn_session_is_connected(&other->sn))
-            connect_lose(b, other, BRIDGE_NOTE_CLIENT_LOST);
+        evict(b, other);
     }
     table_remove(&s->by_peer);
     air_leave(b, s);

@@ -55,6 +55,8 @@ static void accept(struct bridge *b, struct session *s, bool clean, uint16_t kee
     s->hold_until_ms = 0;
     s->subscribe_mid = 0;
     s->subscribing = false;
+    s->connects++;
+    s->quiet = false;
     const uint8_t before = s->sn.state;
     sn_session_connect(&s->sn, b->now_ms, keepalive_s);
     session_changed(b, s, before);
@@ -245,15 +247,16 @@ void connect_will_update(struct bridge *b, struct session *s, const struct sn_pa
 void connect_end(struct bridge *b, struct session *s, const struct sn_packet *p)
 {
     const uint16_t sleep_s = p->disconnect.has_duration ? p->disconnect.duration_s : 0;
-    if (s->dialogue != DIALOGUE_NONE) {
-        const bool gone = !s->on_disk;
+    if (!sn_session_is_connected(&s->sn)) { /* its will is being asked for */
         air_send(b, s, &(struct sn_packet){.type = SN_DISCONNECT}, AIR_ACK, false);
         leave_dialogue(b, s);
-        if (gone)
-            return;
+        return;
     }
+    clients_end_dialogue(b, s);
     downlink_land(b, s);
     air_leave(b, s);
+    s->hold_until_ms = 0;
+    s->quiet = false;
     const uint8_t before = s->sn.state;
     if (sleep_s > 0) {
         sn_session_sleep(&s->sn, b->now_ms, sleep_s);
@@ -265,8 +268,10 @@ void connect_end(struct bridge *b, struct session *s, const struct sn_packet *p)
         bridge_note(b, BRIDGE_NOTE_CLIENT_DISCONNECTED, s, sn_bytes(NULL, 0), 0);
     }
     const uint64_t ticket = save_session(b, s, false);
-    await_add(b, (struct await){.kind = AWAIT_DISCONNECT, .ticket = ticket, .session = s->number});
     session_reschedule(b, s);
+    if (!await_add(
+            b, (struct await){.kind = AWAIT_DISCONNECT, .ticket = ticket, .session = s->number}))
+        connect_gone(b, s);
 }
 
 void connect_gone(struct bridge *b, struct session *s)
@@ -311,6 +316,10 @@ void connect_ping(struct bridge *b, const struct peer *peer, const struct sn_pac
 {
     const struct sn_bytes id = p->pingreq.client_id;
     struct session *s = id.len > 0 ? clients_find_id(b, id) : clients_find_peer(b, peer);
+    if (s != NULL && s->dialogue != DIALOGUE_NONE && clients_is_at(s, peer)) {
+        bridge_note(b, BRIDGE_NOTE_FRAME_UNEXPECTED, s, sn_bytes_text("PINGREQ"), 0);
+        return;
+    }
     bool serve = s != NULL && sn_session_is_connected(&s->sn) && s->dialogue == DIALOGUE_NONE;
     if (serve && !clients_is_at(s, peer)) {
         /* anybody could fetch another's messages by its client id. */

@@ -52,6 +52,7 @@ struct topic {
     struct session *session;
     struct name *name;
     uint16_t tid;
+    uint64_t saved; /* ticket of its record */
     bool known; /* the device has been told in this connection */
 };
 
@@ -96,6 +97,7 @@ struct queue {
     uint64_t disk_from;  /* no message on disk only has a lower seq */
     uint64_t disk_last;  /* the highest seq put on disk only */
     uint64_t fetch_last; /* disk_last when FETCH was emitted */
+    uint64_t starved_until_ms; /* there was no memory for what FETCH brought */
     bool fetching;
 };
 
@@ -197,6 +199,7 @@ struct session {
     uint16_t subscribe_tid;
     int8_t subscribe_qos;
     bool subscribing; /* one waits for the broker or the disk */
+    uint32_t connects; /* CONNECTs that took effect: what waits from before is void */
 
     /* from the sensor */
     struct exchange *exchanges;
@@ -210,6 +213,9 @@ struct session {
     uint8_t flight;    /* enum flight */
     bool reregistered; /* after PUBACK 0x02, once */
     bool waiting_for_air;
+    bool waiting_for_disk;
+    bool resuming; /* after a restart: the first message may be with the device already */
+    bool quiet;    /* and its T_retry runs: nothing is sent because of the restart */
     bool repeated; /* the open frame went out more than once: Karn */
     uint16_t register_mid;
     uint16_t register_tid;
@@ -259,6 +265,7 @@ struct filter {
 struct waiting {
     struct waiting *next;
     uint32_t session;
+    uint32_t connects; /* of the session, then */
     uint16_t mid;
     uint16_t tid;
     uint8_t qos;
@@ -278,6 +285,7 @@ enum await_kind {
     AWAIT_WILLTOPICRESP,
     AWAIT_WILLMSGRESP,
     AWAIT_PUBREL, /* PUBREC from a sensor was marked; mid */
+    AWAIT_SEND,   /* something that the sensor may only hear of then */
     AWAIT_ACCEPT, /* everything for this token is durable */
 };
 
@@ -359,7 +367,10 @@ struct bridge {
     struct await *await_last;
 
     struct bridge_status status;
-    uint8_t scratch[SN_PACKET_MAX + 256]; /* the frame or record being made */
+    struct bridge_account saved_up; /* as the disk has it */
+    struct bridge_account saved_down;
+    uint64_t account_ms; /* when it was written */
+    uint8_t scratch[2 * SN_PACKET_MAX + 256]; /* the frame or record being made */
     uint8_t wrapped[SN_PACKET_MAX + 256]; /* the frame in its encapsulation */
 };
 
@@ -488,6 +499,7 @@ void uplink_fetched(struct bridge *b, const struct bridge_event *event);
 void uplink_broker_down(struct bridge *b);
 void uplink_pump(struct bridge *b); /* hands over what may be handed over */
 void exchanges_remove_all(struct bridge *b, struct session *s);
+uint32_t exchange_hash(const struct bridge *b, struct sn_bytes topic, struct sn_bytes payload);
 struct exchange *exchanges_find(const struct session *s, uint16_t mid);
 struct exchange *exchanges_add(struct bridge *b, struct session *s, uint16_t mid);
 
@@ -525,6 +537,7 @@ void downlink_puback(struct bridge *b, struct session *s, const struct sn_packet
 void downlink_pubrec(struct bridge *b, struct session *s, uint16_t mid);
 void downlink_pubcomp(struct bridge *b, struct session *s, uint16_t mid);
 void downlink_durable(struct bridge *b, const struct await *a); /* PUBREL */
+void downlink_hold(struct bridge *b, struct session *s, uint32_t ms); /* nothing is sent before */
 void downlink_failed(struct bridge *b, uint64_t ticket);
 void downlink_due(struct bridge *b, struct session *s);        /* its repeat is due */
 void downlink_land(struct bridge *b, struct session *s);       /* the open exchange is off; kept */
@@ -544,8 +557,9 @@ struct message *queue_front(struct bridge *b, struct queue *q);
 
 /* Asks the disk for more when memory holds fewer than low messages. */
 void queue_refill(struct bridge *b, struct queue *q, uint32_t low, uint32_t count);
-/* Puts what FETCH brought into memory. */
-void queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event *event);
+/* Puts what FETCH brought into memory. False: memory was not enough for all of
+ * it; nothing is asked for before starved_until_ms. */
+bool queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event *event);
 
 struct message *queue_find(const struct queue *q, uint64_t seq);
 uint64_t queue_count(const struct queue *q);
@@ -599,11 +613,15 @@ void restore_start(struct bridge *b);
 /* Each emits one SAVE or ERASE and returns its ticket. */
 uint64_t save_session(struct bridge *b, struct session *s, bool lazy);
 uint64_t save_will(struct bridge *b, const struct session *s);
-uint64_t save_topic(struct bridge *b, const struct session *s, const struct topic *t);
+uint64_t save_topic(struct bridge *b, const struct session *s, struct topic *t);
 uint64_t save_subscription(struct bridge *b, const struct subscription *sub);
 uint64_t erase_record(struct bridge *b, const struct session *s, enum bridge_record_kind kind,
                       uint32_t key);
 uint64_t erase_session(struct bridge *b, const struct session *s);
+
+/* Writes the account when it has changed: lazily, and not more than once a minute. */
+void save_account(struct bridge *b);
+void save_account_now(struct bridge *b);
 
 /* Saves a session, lazily, when its deadline has moved by more than a tenth. */
 void save_heard(struct bridge *b, struct session *s);

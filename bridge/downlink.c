@@ -4,6 +4,7 @@
 
 #include "mqttsn/topic.h"
 
+#define DISK_WAIT_MS      1000 /* when there is no memory to wait for the disk by name */
 #define MEMORY_PER_CLIENT 8 /* QoS 1 and 2 messages of one client kept in memory; more wait on disk */
 
 /* ---- from the broker to the queues of sensors ------------------------------------- */
@@ -32,13 +33,48 @@ static void note_recipient(void *ctx, struct subscription *sub)
 
 /* 6.10: what does not fit is dropped without any notice to the client. Before
  * its first CONNECT after a change of configuration a session may have no link. */
-static bool fits(const struct bridge *b, const struct session *s, size_t topic, size_t payload)
+static bool frame_fits(const struct bridge *b, const struct session *s, size_t len)
 {
-    if (s->link == UINT16_MAX)
-        return true;
     const size_t around = s->node == NULL ? 0 : 3 + s->node->len;
-    const size_t frame = b->links[s->link].config->frame_max;
-    return sn_publish_size(payload) + around <= frame && 6 + topic + around <= frame;
+    const size_t frame = s->link == UINT16_MAX ? SN_PACKET_MAX : b->links[s->link].config->frame_max;
+    return len + around <= frame;
+}
+
+static bool register_fits(const struct bridge *b, const struct session *s, struct sn_bytes topic)
+{
+    return frame_fits(b, s, topic.len + (topic.len > 249 ? 8 : 6));
+}
+
+/* 6.10, A-43: messages carry the id the client knows; the other two kinds need
+ * no registration at all. Returns false when REGISTER has to go first. */
+static bool topic_id(const struct bridge *b, const struct session *s, const struct name *name,
+                     struct sn_packet *p)
+{
+    const struct topic *t = topics_find_name(b, s, name);
+    if (t != NULL && t->known) {
+        p->publish.kind = SN_TOPIC_NORMAL;
+        p->publish.tid = t->tid;
+        return true;
+    }
+    const uint16_t predefined = predefined_find_name(b, s, name);
+    if (predefined != 0) {
+        p->publish.kind = SN_TOPIC_PREDEFINED;
+        p->publish.tid = predefined;
+        return true;
+    }
+    if (name->len == 2) {
+        p->publish.kind = SN_TOPIC_SHORT;
+        p->publish.tid = SN_SHORT_ID(name->text[0], name->text[1]);
+        return true;
+    }
+    return false;
+}
+
+static bool has_id(const struct bridge *b, const struct session *s, struct sn_bytes topic)
+{
+    const struct name *name = name_find(b, topic);
+    struct sn_packet p;
+    return name != NULL && topic_id(b, s, name, &p);
 }
 
 /* Returns whether the message is to be durable before the broker may forget it. */
@@ -58,7 +94,8 @@ static bool queue_for(struct bridge *b, struct session *s, const struct bridge_e
     struct bridge_account *account = &b->status.down;
     account->accepted++;
     enum bridge_note why;
-    if (!fits(b, s, m.topic.len, m.payload.len)) {
+    if (!frame_fits(b, s, sn_publish_size(m.payload.len)) ||
+        (!register_fits(b, s, m.topic) && !has_id(b, s, m.topic))) {
         why = BRIDGE_NOTE_DOWN_TOO_LARGE;
     } else if (m.qos == 0 && !sn_session_is_connected(&s->sn)) {
         why = BRIDGE_NOTE_DOWN_DROPPED_QOS0;
@@ -141,31 +178,6 @@ void downlink_failed(struct bridge *b, uint64_t ticket)
 
 /* ---- from a queue to its sensor ----------------------------------------------------- */
 
-/* 6.10, A-43: messages carry the id the client knows; the other two kinds need
- * no registration at all. Returns false when REGISTER has to go first. */
-static bool topic_id(struct bridge *b, const struct session *s, struct name *name,
-                     struct sn_packet *p)
-{
-    const struct topic *t = topics_find_name(b, s, name);
-    if (t != NULL && t->known) {
-        p->publish.kind = SN_TOPIC_NORMAL;
-        p->publish.tid = t->tid;
-        return true;
-    }
-    const uint16_t predefined = predefined_find_name(b, s, name);
-    if (predefined != 0) {
-        p->publish.kind = SN_TOPIC_PREDEFINED;
-        p->publish.tid = predefined;
-        return true;
-    }
-    if (name->len == 2) {
-        p->publish.kind = SN_TOPIC_SHORT;
-        p->publish.tid = SN_SHORT_ID(name->text[0], name->text[1]);
-        return true;
-    }
-    return false;
-}
-
 /* One message is open at a time, so its seq names it well enough; and it is the
  * same after a restart, which a sensor in the middle of QoS 2 relies on. */
 static uint16_t mid_of(const struct message *m)
@@ -238,27 +250,53 @@ static void drop(struct bridge *b, struct session *s, struct message *m, enum br
     queue_forget(b, &s->queue, m, true);
 }
 
-static bool begin_register(struct bridge *b, struct session *s, struct message *m)
+void downlink_hold(struct bridge *b, struct session *s, uint32_t ms)
+{
+    s->hold_until_ms = b->now_ms + ms;
+    session_reschedule(b, s);
+}
+
+/* What a device must not hear before the disk has it: a crash would use the
+ * same id for something else. downlink_pump() is called again then. */
+static void wait_for_disk(struct bridge *b, struct session *s)
+{
+    s->waiting_for_disk = await_add(
+        b, (struct await){.kind = AWAIT_SEND, .ticket = b->seq, .session = s->number});
+    if (!s->waiting_for_disk)
+        downlink_hold(b, s, DISK_WAIT_MS);
+}
+
+static void begin_register(struct bridge *b, struct session *s, struct message *m, bool quiet)
 {
     struct topic *t = topics_find_name(b, s, m->topic);
+    if (!register_fits(b, s, name_bytes(m->topic))) {
+        drop(b, s, m, BRIDGE_NOTE_DOWN_TOO_LARGE);
+        return;
+    }
     if (t == NULL) {
-        if ((t = topics_add(b, s, m->topic, 0)) == NULL)
-            return false;
+        if ((t = topics_add(b, s, m->topic, 0)) == NULL) {
+            drop(b, s, m, BRIDGE_NOTE_DOWN_REJECTED);
+            return;
+        }
         save_topic(b, s, t);
+    }
+    if (t->saved > b->durable) {
+        wait_for_disk(b, s);
+        return;
     }
     if (++s->register_mid == 0)
         s->register_mid = 1;
     s->register_tid = t->tid;
     s->flying = m;
     supervise(b, s, FLIGHT_REGISTER);
-    send_open(b, s, false);
-    return true;
+    if (!quiet)
+        send_open(b, s, false);
 }
 
 static bool may_send(const struct bridge *b, const struct session *s)
 {
     if (s->flight != FLIGHT_NONE || s->dialogue != DIALOGUE_NONE || s->link == UINT16_MAX ||
-        s->hold_until_ms != 0)
+        s->hold_until_ms != 0 || s->waiting_for_disk)
         return false;
     if (s->sn.state == SN_AWAKE)
         return b->config->awake_messages == 0 || s->awake_sent < b->config->awake_messages;
@@ -268,24 +306,35 @@ static bool may_send(const struct bridge *b, const struct session *s)
 /* Sends one message, or finds that it cannot be sent. */
 static void begin(struct bridge *b, struct session *s, struct message *m)
 {
+    const bool quiet = s->quiet;
+    const bool is_released = (m->flags & BRIDGE_FLAG_RELEASED) != 0;
     struct sn_packet p;
-    if (m->expires_ms != 0 && m->expires_ms <= b->now_ms && !(m->flags & BRIDGE_FLAG_RELEASED)) {
+    if (m->expires_ms != 0 && m->expires_ms <= b->now_ms && !is_released) {
         drop(b, s, m, BRIDGE_NOTE_DOWN_EXPIRED);
         return;
     }
-    if (!fits(b, s, m->topic->len, m->len)) { /* it moved to another link meanwhile */
+    if (!frame_fits(b, s, sn_publish_size(m->len))) { /* it moved to another link meanwhile */
         drop(b, s, m, BRIDGE_NOTE_DOWN_TOO_LARGE);
         return;
     }
-    if (m->flags & BRIDGE_FLAG_RELEASED) { /* QoS 2 goes on where it was */
+    /* Exactly once: were it with the device and not on the disk at a crash, the
+     * broker would send it again, and it would be another message then. */
+    if (m->qos == 2 && m->seq > b->durable) {
+        wait_for_disk(b, s);
+        return;
+    }
+    m->sent |= s->resuming;
+    s->resuming = false;
+    s->quiet = false;
+    if (is_released) { /* QoS 2 goes on where it was */
         s->flying = m;
         supervise(b, s, FLIGHT_RELEASE);
-        send_open(b, s, false);
+        if (!quiet)
+            send_open(b, s, false);
         return;
     }
     if (!topic_id(b, s, m->topic, &p)) {
-        if (!begin_register(b, s, m))
-            drop(b, s, m, BRIDGE_NOTE_DOWN_REJECTED);
+        begin_register(b, s, m, quiet);
         return;
     }
     s->awake_sent++;
@@ -300,7 +349,8 @@ static void begin(struct bridge *b, struct session *s, struct message *m)
     m->sent = true;
     s->flying = m;
     supervise(b, s, FLIGHT_PUBLISH);
-    send_publish(b, s, m, dup);
+    if (!quiet)
+        send_publish(b, s, m, dup);
 }
 
 void downlink_pump(struct bridge *b, struct session *s)
@@ -313,7 +363,8 @@ void downlink_pump(struct bridge *b, struct session *s)
             return; /* the disk has it; FETCHED goes on */
         begin(b, s, m);
     }
-    if (s->sn.state == SN_AWAKE && s->flight == FLIGHT_NONE && s->dialogue == DIALOGUE_NONE)
+    if (s->sn.state == SN_AWAKE && s->flight == FLIGHT_NONE && s->dialogue == DIALOGUE_NONE &&
+        !s->waiting_for_disk)
         connect_rest(b, s);
 }
 
@@ -321,7 +372,6 @@ static void end_flight(struct bridge *b, struct session *s)
 {
     s->flying = NULL;
     s->flight = FLIGHT_NONE;
-    s->reregistered = false;
     sn_retry_stop(&s->retry);
     air_cancel(b, s); /* a repeat that still waits for air */
     session_reschedule(b, s);
@@ -332,6 +382,7 @@ static void delivered(struct bridge *b, struct session *s)
 {
     struct message *m = s->flying;
     const bool exactly_once = m->qos == 2;
+    s->reregistered = false;
     end_flight(b, s);
     b->status.down.delivered++;
     b->status.down.queued--;
@@ -353,6 +404,7 @@ static void measure(struct bridge *b, struct session *s)
 
 void downlink_land(struct bridge *b, struct session *s)
 {
+    s->reregistered = false;
     end_flight(b, s);
 }
 
@@ -373,8 +425,7 @@ static void hold(struct bridge *b, struct session *s)
         connect_rest(b, s);
         return;
     }
-    s->hold_until_ms = b->now_ms + b->links[s->link].config->retry_max_ms;
-    session_reschedule(b, s);
+    downlink_hold(b, s, b->links[s->link].config->retry_max_ms);
 }
 
 /* ---- what the sensor answers ----------------------------------------------------------- */
@@ -430,7 +481,7 @@ void downlink_puback(struct bridge *b, struct session *s, const struct sn_packet
         end_flight(b, s);
         t->known = false;
         s->reregistered = true;
-        begin_register(b, s, m);
+        downlink_pump(b, s);
         return;
     }
     end_flight(b, s);
@@ -438,15 +489,31 @@ void downlink_puback(struct bridge *b, struct session *s, const struct sn_packet
         hold(b, s);
         return;
     }
+    s->reregistered = false;
     drop(b, s, m, BRIDGE_NOTE_DOWN_REJECTED);
     downlink_pump(b, s);
+}
+
+/* Whether a message that is not with the device at the moment has this id. */
+static bool may_be_queued(const struct session *s, uint16_t mid)
+{
+    if (s->queue.on_disk > 0)
+        return true;
+    const struct message *m = s->queue.head;
+    while (m != NULL && (m->qos != 2 || mid_of(m) != mid))
+        m = m->next;
+    return m != NULL;
 }
 
 void downlink_pubrec(struct bridge *b, struct session *s, uint16_t mid)
 {
     if (s->flying == NULL || s->flying->qos != 2 || mid_of(s->flying) != mid) {
-        /* Nothing of ours: let the device free the id. */
-        air_send(b, s, &(struct sn_packet){.type = SN_PUBREL, .mid = mid}, AIR_ACK, false);
+        /* Nothing of ours: let the device free the id. But never that of a message
+         * that is to go out again: it would be a new one then. */
+        if (may_be_queued(s, mid))
+            bridge_note(b, BRIDGE_NOTE_FRAME_UNEXPECTED, s, sn_bytes_text("PUBREC"), mid);
+        else
+            air_send(b, s, &(struct sn_packet){.type = SN_PUBREL, .mid = mid}, AIR_ACK, false);
         return;
     }
     if (s->flight == FLIGHT_RELEASE) { /* repeated: our PUBREL was lost */
@@ -467,10 +534,11 @@ void downlink_pubrec(struct bridge *b, struct session *s, uint16_t mid)
                                                    .queue = s->number,
                                                    .seq = s->flying->seq,
                                                    .flags = BRIDGE_FLAG_RELEASED}});
-    await_add(b, (struct await){.kind = AWAIT_PUBREL,
-                                .ticket = ticket,
-                                .token = s->flying->seq,
-                                .session = s->number});
+    if (!await_add(b, (struct await){.kind = AWAIT_PUBREL,
+                                     .ticket = ticket,
+                                     .token = s->flying->seq,
+                                     .session = s->number}))
+        supervise(b, s, FLIGHT_PUBLISH); /* the device is asked once more */
     session_reschedule(b, s);
 }
 

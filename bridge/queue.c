@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
+#define STARVED_MS 1000 /* until the next try to get memory for what is on the disk */
+
 struct bridge_message queue_message(const struct queue *q, const struct message *m)
 {
     return (struct bridge_message){
@@ -92,7 +94,7 @@ struct message *queue_append(struct bridge *b, struct queue *q, const struct bri
 
 void queue_refill(struct bridge *b, struct queue *q, uint32_t low, uint32_t count)
 {
-    if (q->on_disk == 0 || q->fetching || q->in_memory >= low)
+    if (q->on_disk == 0 || q->fetching || q->in_memory >= low || b->now_ms < q->starved_until_ms)
         return;
     q->fetching = true;
     q->fetch_last = q->disk_last;
@@ -110,7 +112,7 @@ struct message *queue_front(struct bridge *b, struct queue *q)
     return q->head;
 }
 
-void queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event *event)
+bool queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event *event)
 {
     q->fetching = false;
     for (size_t i = 0; i < event->fetched.count && q->on_disk > 0; i++) {
@@ -119,8 +121,11 @@ void queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event 
             continue;
         struct message *m = copy(b, from);
         if (m == NULL) {
+            bridge_note(b, BRIDGE_NOTE_MEMORY_FULL, clients_find_number(b, q->id),
+                        sn_bytes(NULL, 0), q->on_disk);
             q->disk_from = from->seq;
-            return;
+            q->starved_until_ms = b->now_ms + STARVED_MS;
+            return false;
         }
         link_message(q, m);
         q->on_disk--;
@@ -136,6 +141,7 @@ void queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event 
         account->queued -= q->on_disk;
         q->on_disk = 0;
     }
+    return true;
 }
 
 struct message *queue_find(const struct queue *q, uint64_t seq)

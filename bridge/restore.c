@@ -17,6 +17,7 @@
  *            first from sensors, then to sensors
  */
 #define VERSION     1
+#define ACCOUNT_MS  60000 /* how old the account on the disk may be while it changes */
 #define VALUE_MAX   (SN_PACKET_MAX + 64)
 #define TEXT_MAX    UINT16_MAX
 #define ADDRESS_MAX RADIO_ADDRESS_SIZE
@@ -78,7 +79,7 @@ uint64_t save_session(struct bridge *b, struct session *s, bool lazy)
 void save_heard(struct bridge *b, struct session *s)
 {
     const uint16_t seconds = s->sn.state == SN_ASLEEP ? s->sn.sleep_s : s->sn.keepalive_s;
-    if (s->sn.heard_ms - s->saved_ms > (uint64_t)seconds * 100 && s->on_disk)
+    if (seconds != 0 && s->sn.heard_ms > s->saved_ms + (uint64_t)seconds * 100 && s->on_disk)
         save_session(b, s, true);
 }
 
@@ -93,11 +94,11 @@ uint64_t save_will(struct bridge *b, const struct session *s)
     return save(b, s->number, BRIDGE_RECORD_WILL, 0, &w, false);
 }
 
-uint64_t save_topic(struct bridge *b, const struct session *s, const struct topic *t)
+uint64_t save_topic(struct bridge *b, const struct session *s, struct topic *t)
 {
     struct sn_writer w = sn_writer(b->scratch, sizeof(b->scratch));
     sn_write_bytes(&w, name_bytes(t->name));
-    return save(b, s->number, BRIDGE_RECORD_TOPIC, t->tid, &w, false);
+    return t->saved = save(b, s->number, BRIDGE_RECORD_TOPIC, t->tid, &w, false);
 }
 
 uint64_t save_subscription(struct bridge *b, const struct subscription *sub)
@@ -106,6 +107,42 @@ uint64_t save_subscription(struct bridge *b, const struct subscription *sub)
     sn_write_u8(&w, sub->qos);
     sn_write_bytes(&w, name_bytes(sub->filter->name));
     return save(b, sub->session->number, BRIDGE_RECORD_FILTER, sub->key, &w, false);
+}
+
+static void write_account(struct sn_writer *w, const struct bridge_account *a)
+{
+    sn_write_u64(w, a->accepted);
+    sn_write_u64(w, a->delivered);
+    sn_write_u64(w, a->expired);
+    sn_write_u64(w, a->dropped);
+}
+
+/* What is queued follows from the queues. */
+static bool is_same(const struct bridge_account *a, const struct bridge_account *b)
+{
+    return a->accepted == b->accepted && a->delivered == b->delivered && a->expired == b->expired &&
+           a->dropped == b->dropped;
+}
+
+void save_account_now(struct bridge *b)
+{
+    if (!b->started ||
+        (is_same(&b->status.up, &b->saved_up) && is_same(&b->status.down, &b->saved_down)))
+        return;
+    struct sn_writer w = sn_writer(b->scratch, sizeof(b->scratch));
+    sn_write_u8(&w, VERSION);
+    write_account(&w, &b->status.up);
+    write_account(&w, &b->status.down);
+    b->saved_up = b->status.up;
+    b->saved_down = b->status.down;
+    b->account_ms = b->now_ms;
+    save(b, 0, BRIDGE_RECORD_ACCOUNT, 0, &w, true);
+}
+
+void save_account(struct bridge *b)
+{
+    if (b->started && b->now_ms - b->account_ms >= ACCOUNT_MS)
+        save_account_now(b);
 }
 
 static uint64_t erase(struct bridge *b, uint32_t session, enum bridge_record_kind kind,
@@ -303,6 +340,8 @@ void restore_open(struct bridge *b, const struct bridge_event *event)
     e->qos = 2;
     e->acked = true;
     e->delivered = (event->open.flags & BRIDGE_FLAG_DELIVERED) != 0;
+    if (event->open.topic.len > 0)
+        e->hash = exchange_hash(b, event->open.topic, event->open.payload);
 }
 
 static void account_balance(struct bridge_account *a)
@@ -328,17 +367,34 @@ static void grace(struct bridge *b, struct session *s)
         s->sn.heard_ms = b->now_ms + least - whole;
 }
 
+/* A message that was open towards a device runs on as if it had been sent just
+ * now: when T_retry is over it is repeated, and not because of the restart. */
+static void resume(struct bridge *b, struct session *s)
+{
+    if (s->clean && !sn_session_is_connected(&s->sn)) { /* its end was not written any more */
+        clients_wipe(b, s);
+        clients_remove(b, s);
+        return;
+    }
+    s->resuming = queue_count(&s->queue) > 0;
+    s->quiet = s->resuming && s->sn.state == SN_ACTIVE;
+    s->register_mid = (uint16_t)bridge_random(b, 0x10000);
+    grace(b, s);
+    session_reschedule(b, s);
+    downlink_pump(b, s);
+}
+
 void restore_start(struct bridge *b)
 {
     account_balance(&b->status.up);
     account_balance(&b->status.down);
+    b->saved_up = b->status.up;
+    b->saved_down = b->status.down;
+    b->account_ms = b->now_ms;
     for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++) {
         for (struct table_link *l = b->sessions_by_number.buckets[i], *next; l != NULL; l = next) {
             next = l->next;
-            struct session *s = TABLE_ENTRY(l, struct session, by_number);
-            grace(b, s);
-            session_reschedule(b, s);
-            downlink_pump(b, s);
+            resume(b, TABLE_ENTRY(l, struct session, by_number));
         }
     }
     bridge_note(b, BRIDGE_NOTE_RESTORED, NULL, sn_bytes(NULL, 0), b->status.clients);

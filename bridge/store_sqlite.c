@@ -1947,7 +1947,12 @@ static int replay_open(struct replay *r)
         }
         const struct bridge_event event = {
             .type = BRIDGE_ON_OPEN,
-            .open = {.seq = m.seq, .session = m.session, .mid = m.mid, .flags = m.flags}};
+            .open = {.seq = m.seq,
+                     .session = m.session,
+                     .mid = m.mid,
+                     .flags = m.flags,
+                     .topic = m.topic,
+                     .payload = m.payload}};
         r->open = (int64_t)m.seq;
         r->fn(r->ctx, &event);
     }

@@ -322,6 +322,7 @@ void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet
     }
     name_put(b, name);
     w->session = s->number;
+    w->connects = s->connects;
     w->mid = mid;
     w->qos = (uint8_t)p->subscribe.qos;
     s->subscribing = true;
@@ -343,7 +344,7 @@ static void grant_waiting(struct bridge *b, struct filter *f, uint8_t code)
         struct waiting *w = f->waiting;
         f->waiting = w->next;
         struct session *s = clients_find_number(b, w->session);
-        if (s != NULL && s->subscribing) {
+        if (s != NULL && s->subscribing && s->connects == w->connects) {
             if (code < REFUSED) {
                 grant(b, s, f, w, code);
             } else {
@@ -460,7 +461,7 @@ void subscribe_broker_down(struct bridge *b)
             f->waiting = w->next;
             f->wants_retained = true;
             struct session *s = clients_find_number(b, w->session);
-            if (s != NULL && s->subscribing)
+            if (s != NULL && s->subscribing && s->connects == w->connects)
                 grant(b, s, f, w, w->qos);
             arena_put(&b->arena, w);
         }

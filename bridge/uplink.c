@@ -6,6 +6,7 @@
 
 #define INFLIGHT0_MAX 2000 /* QoS 0 messages handed to the broker and not yet written */
 #define REFILL_COUNT  256  /* messages per FETCH */
+#define REFUSED       0x80 /* the broker's codes from here on are final */
 
 /* ---- exchanges ---------------------------------------------------------------- */
 
@@ -45,10 +46,65 @@ static void exchanges_remove(struct bridge *b, struct exchange *e)
     arena_put(&b->arena, e);
 }
 
+static uint64_t mark(struct bridge *b, uint64_t seq, uint8_t flags)
+{
+    const uint64_t ticket = bridge_next_seq(b);
+    bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_MARK,
+                                           .row = {.ticket = ticket,
+                                                   .queue = BRIDGE_QUEUE_BROKER,
+                                                   .seq = seq,
+                                                   .flags = flags}});
+    return ticket;
+}
+
+static uint64_t forget(struct bridge *b, uint64_t seq, bool lazy)
+{
+    const uint64_t ticket = bridge_next_seq(b);
+    bridge_emit(b,
+                &(struct bridge_action){
+                    .type = BRIDGE_DO_FORGET,
+                    .lazy = lazy,
+                    .row = {.ticket = ticket, .queue = BRIDGE_QUEUE_BROKER, .seq = seq}});
+    return ticket;
+}
+
+/* Frees the message id of a QoS 2 exchange on the disk: else a restart would
+ * take the next message with this id for a repeat. */
+static uint64_t release(struct bridge *b, struct exchange *e)
+{
+    if (e->delivered)
+        return forget(b, e->seq, false);
+    if (e->message != NULL)
+        e->message->flags |= BRIDGE_FLAG_RELEASED;
+    return mark(b, e->seq, BRIDGE_FLAG_RELEASED);
+}
+
+/* The sensor will not end this exchange any more. Its message goes on. */
+static void give_up(struct bridge *b, struct exchange *e)
+{
+    if (e->qos == 2 && !e->releasing)
+        release(b, e);
+    exchanges_remove(b, e);
+}
+
 void exchanges_remove_all(struct bridge *b, struct session *s)
 {
     while (s->exchanges != NULL)
-        exchanges_remove(b, s->exchanges);
+        give_up(b, s->exchanges);
+}
+
+/* The rules allow one open message (6.6). Whoever has many that only wait for
+ * PUBREL has been started anew in the middle of them; the oldest makes room. */
+static void make_room(struct bridge *b, struct session *s)
+{
+    struct exchange *oldest = NULL;
+    if (s->exchange_count < EXCHANGES_MAX)
+        return;
+    for (struct exchange *e = s->exchanges; e != NULL; e = e->next)
+        if (e->acked && !e->releasing)
+            oldest = e;
+    if (oldest != NULL)
+        give_up(b, oldest);
 }
 
 static void puback(struct bridge *b, struct session *s, uint16_t tid, uint16_t mid, uint8_t code)
@@ -159,22 +215,25 @@ static struct message *enqueue(struct bridge *b, const struct bridge_message *m)
     return kept;
 }
 
-static void publish_qos0(struct bridge *b, struct session *s, const struct bridge_message *m)
+static void publish_qos0(struct bridge *b, struct session *s, struct bridge_message *m)
 {
     const uint64_t limit =
         b->broker == BROKER_IS_UP ? b->config->max_live : b->config->qos0_backlog;
+    m->seq = bridge_next_seq(b);
     if (b->qos0_waiting >= limit || enqueue(b, m) == NULL) {
         bridge_note(b, BRIDGE_NOTE_UP_DROPPED_QOS0, s, m->topic, 0);
+        b->status.up.accepted++;
+        b->status.up.dropped++;
         return;
     }
     uplink_pump(b);
 }
 
-static uint32_t content_hash(const struct bridge *b, const struct name *topic,
-                             struct sn_bytes payload)
+uint32_t exchange_hash(const struct bridge *b, struct sn_bytes topic, struct sn_bytes payload)
 {
-    const uint32_t h = table_hash(topic->link.hash + b->config->seed, payload.data, payload.len);
-    return h == 0 ? 1 : h; /* 0: not known */
+    const uint32_t h = table_hash(b->config->seed, topic.data, topic.len);
+    const uint32_t both = table_hash(h + b->config->seed, payload.data, payload.len);
+    return both == 0 ? 1 : both; /* 0: not known */
 }
 
 /* A repeat of something that is still open or was acknowledged last. Answers it
@@ -194,7 +253,7 @@ static bool is_repeat(struct bridge *b, struct session *s, const struct sn_packe
     /* A device that has lost its memory begins again with the same message ids:
      * other content is another message, and the old exchange will never end. */
     if (e->hash != 0 && e->hash != hash) {
-        exchanges_remove(b, e);
+        give_up(b, e);
         return false;
     }
     bridge_note(b, BRIDGE_NOTE_UP_REPEATED, s, sn_bytes(NULL, 0), mid);
@@ -203,15 +262,32 @@ static bool is_repeat(struct bridge *b, struct session *s, const struct sn_packe
     return true; /* otherwise the answer is on its way to the disk */
 }
 
+static struct exchange *open_exchange(struct bridge *b, struct session *s,
+                                      const struct bridge_message *m)
+{
+    struct exchange *e = uplink_is_full(b) ? NULL : exchanges_add(b, s, m->mid);
+    if (e != NULL && !await_add(b, (struct await){
+                                       .kind = m->qos == 1 ? AWAIT_PUBACK : AWAIT_PUBREC,
+                                       .ticket = m->seq,
+                                       .session = s->number,
+                                       .mid = m->mid})) {
+        exchanges_remove(b, e);
+        return NULL;
+    }
+    return e;
+}
+
 static void publish_qos12(struct bridge *b, struct session *s, const struct sn_packet *p,
-                          const struct name *topic, const struct bridge_message *m)
+                          struct bridge_message *m)
 {
     const uint16_t mid = p->publish.mid;
-    const uint32_t hash = content_hash(b, topic, m->payload);
+    const uint32_t hash = exchange_hash(b, m->topic, m->payload);
     if (is_repeat(b, s, p, hash))
         return;
-    struct exchange *e = NULL;
-    if (uplink_is_full(b) || (e = exchanges_add(b, s, mid)) == NULL) {
+    make_room(b, s);
+    m->seq = bridge_next_seq(b);
+    struct exchange *e = open_exchange(b, s, m);
+    if (e == NULL) {
         bridge_note(b, BRIDGE_NOTE_UP_CONGESTION, s, m->topic, mid);
         puback(b, s, p->publish.tid, mid, SN_CONGESTION);
         return;
@@ -225,10 +301,6 @@ static void publish_qos12(struct bridge *b, struct session *s, const struct sn_p
         kept->exchange = e;
         e->message = kept;
     }
-    await_add(b, (struct await){.kind = m->qos == 1 ? AWAIT_PUBACK : AWAIT_PUBREC,
-                                .ticket = m->seq,
-                                .session = s->number,
-                                .mid = mid});
     uplink_pump(b);
 }
 
@@ -255,8 +327,7 @@ void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer
             puback(b, s, p->publish.tid, p->publish.mid, code);
         return;
     }
-    const struct bridge_message m = {
-        .seq = bridge_next_seq(b),
+    struct bridge_message m = {
         .queue = BRIDGE_QUEUE_BROKER,
         .session = s == NULL ? 0 : s->number,
         .received_ms = b->now_ms,
@@ -269,7 +340,7 @@ void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer
     if (m.qos == 0)
         publish_qos0(b, s, &m);
     else
-        publish_qos12(b, s, p, topic, &m);
+        publish_qos12(b, s, p, &m);
     name_put(b, topic);
 }
 
@@ -295,26 +366,6 @@ void uplink_will(struct bridge *b, const struct session *s)
 
 /* ---- PUBREL --------------------------------------------------------------------------- */
 
-static uint64_t mark(struct bridge *b, uint64_t seq, uint8_t flags)
-{
-    const uint64_t ticket = bridge_next_seq(b);
-    bridge_emit(b, &(struct bridge_action){
-                       .type = BRIDGE_DO_MARK,
-                       .row = {.ticket = ticket, .queue = BRIDGE_QUEUE_BROKER, .seq = seq,
-                               .flags = flags}});
-    return ticket;
-}
-
-static uint64_t forget(struct bridge *b, uint64_t seq, bool lazy)
-{
-    const uint64_t ticket = bridge_next_seq(b);
-    bridge_emit(b, &(struct bridge_action){
-                       .type = BRIDGE_DO_FORGET,
-                       .lazy = lazy,
-                       .row = {.ticket = ticket, .queue = BRIDGE_QUEUE_BROKER, .seq = seq}});
-    return ticket;
-}
-
 /* PUBCOMP lets the sensor use the message id again, so the disk must know first
  * that the id is free: else a restart would take the next message for a repeat. */
 void uplink_pubrel(struct bridge *b, struct session *s, uint16_t mid)
@@ -326,21 +377,14 @@ void uplink_pubrel(struct bridge *b, struct session *s, uint16_t mid)
     }
     if (e->releasing || !e->acked)
         return;
-    uint64_t ticket;
-    if (e->delivered) {
-        ticket = forget(b, e->seq, false);
-    } else {
-        ticket = mark(b, e->seq, BRIDGE_FLAG_RELEASED);
-        if (e->message != NULL)
-            e->message->flags |= BRIDGE_FLAG_RELEASED;
-    }
+    const uint64_t ticket = release(b, e);
     e->releasing = true;
     if (!await_add(b, (struct await){.kind = AWAIT_PUBCOMP,
                                      .ticket = ticket,
                                      .token = e->seq,
                                      .session = s->number,
                                      .mid = mid}))
-        e->releasing = false;
+        exchanges_remove(b, e); /* a repeated PUBREL finds nothing and is answered */
 }
 
 /* ---- what the disk says ------------------------------------------------------------------ */
@@ -407,15 +451,45 @@ void uplink_failed(struct bridge *b, const struct await *a)
 
 /* ---- to the broker -------------------------------------------------------------------------- */
 
+/* The sensor has not heard yet, and hears now: accepted, or that the broker will
+ * never take it. */
+static void answer_exchange(struct bridge *b, struct exchange *e, uint8_t code)
+{
+    if (code < REFUSED || e->acked) {
+        acknowledge(b, e);
+        return;
+    }
+    puback(b, e->session, e->tid, e->mid, SN_NOT_SUPPORTED); /* also to QoS 2 */
+    exchanges_remove(b, e);
+}
+
+/* The message is done with, one way or another. */
+static void settle(struct bridge *b, struct message *m, uint8_t code)
+{
+    struct exchange *e = m->exchange;
+    b->status.up.queued--;
+    if (b->next_publish == m)
+        b->next_publish = m->next;
+    if (m->qos == 0)
+        b->qos0_waiting--;
+    if (e != NULL && e->qos == 2 && !e->releasing && (code < REFUSED || e->acked)) {
+        /* The sensor may still repeat it: the row stays as the memory of that. */
+        e->delivered = true;
+        mark(b, m->seq, BRIDGE_FLAG_DELIVERED);
+        queue_remove(b, &b->uplink, m);
+    } else {
+        queue_forget(b, &b->uplink, m, m->qos == 1);
+    }
+    if (e != NULL && (e->qos == 1 || !e->releasing))
+        answer_exchange(b, e, code);
+}
+
 static void drop_expired(struct bridge *b, struct message *m)
 {
     bridge_note(b, BRIDGE_NOTE_UP_EXPIRED, clients_find_number(b, m->session), name_bytes(m->topic),
                 b->now_ms - m->received_ms);
     b->status.up.expired++;
-    b->status.up.queued--;
-    if (m->qos == 0)
-        b->qos0_waiting--;
-    queue_forget(b, &b->uplink, m, true);
+    settle(b, m, 0);
 }
 
 static bool may_publish(const struct bridge *b, const struct message *m)
@@ -437,11 +511,11 @@ void uplink_pump(struct bridge *b)
         return;
     while (b->next_publish != NULL && may_publish(b, b->next_publish)) {
         struct message *m = b->next_publish;
-        b->next_publish = m->next;
         if (m->expires_ms != 0 && m->expires_ms <= b->now_ms) {
             drop_expired(b, m);
             continue;
         }
+        b->next_publish = m->next;
         m->published = true;
         if (m->qos == 0)
             b->inflight0++;
@@ -453,12 +527,15 @@ void uplink_pump(struct bridge *b)
             a.publish.message.qos = b->broker_max_qos;
         bridge_emit(b, &a);
     }
-    queue_refill(b, &b->uplink, b->inflight + b->inflight0 + REFILL_COUNT / 2, REFILL_COUNT);
+    /* QoS 0 messages are in memory, however many wait behind those on the disk. */
+    queue_refill(b, &b->uplink, b->inflight + (uint32_t)b->qos0_waiting + REFILL_COUNT / 2,
+                 b->config->max_live < REFILL_COUNT ? b->config->max_live : REFILL_COUNT);
 }
 
 void uplink_fetched(struct bridge *b, const struct bridge_event *event)
 {
-    queue_fetched(b, &b->uplink, event);
+    if (!queue_fetched(b, &b->uplink, event))
+        timers_set(&b->timers, &b->broker_timer, b->uplink.starved_until_ms);
     for (struct message *m = b->uplink.head; m != NULL; m = m->next) {
         if (m->published)
             continue;
@@ -475,16 +552,11 @@ void uplink_fetched(struct bridge *b, const struct bridge_event *event)
         if (m != NULL) {
             e->message = m;
             m->exchange = e;
+            if (e->releasing) /* FETCH was asked for before */
+                m->flags |= BRIDGE_FLAG_RELEASED;
         }
     }
     uplink_pump(b);
-}
-
-static void refused_by_broker(struct bridge *b, const struct message *m, uint8_t code)
-{
-    bridge_note(b, BRIDGE_NOTE_UP_REFUSED_BY_BROKER, clients_find_number(b, m->session),
-                name_bytes(m->topic), code);
-    b->status.up.dropped++;
 }
 
 void uplink_delivered(struct bridge *b, uint64_t seq, uint8_t code)
@@ -499,32 +571,16 @@ void uplink_delivered(struct bridge *b, uint64_t seq, uint8_t code)
         b->inflight0--;
     else if (m->published)
         b->inflight--;
-    if (b->next_publish == m)
-        b->next_publish = m->next;
-    if (code >= 0x80)
-        refused_by_broker(b, m, code);
-    else
-        b->status.up.delivered++;
-    b->status.up.queued--;
-
-    struct exchange *e = m->exchange;
-    if (m->qos == 0) {
-        b->qos0_waiting--;
-        queue_remove(b, &b->uplink, m);
-    } else if (m->qos == 2 && e != NULL && (m->flags & BRIDGE_FLAG_RELEASED) == 0) {
-        /* The sensor may still repeat it: the row stays as the memory of that. */
-        e->delivered = true;
-        mark(b, seq, BRIDGE_FLAG_DELIVERED);
-        queue_remove(b, &b->uplink, m);
-        acknowledge(b, e);
+    if (code >= REFUSED) {
+        bridge_note(b, BRIDGE_NOTE_UP_REFUSED_BY_BROKER, clients_find_number(b, m->session),
+                    name_bytes(m->topic), code);
+        b->status.up.dropped++;
     } else {
-        queue_forget(b, &b->uplink, m, m->qos == 1);
-        if (e != NULL && m->qos == 1)
-            acknowledge(b, e);
+        b->status.up.delivered++;
     }
+    settle(b, m, code);
     uplink_pump(b);
 }
-
 
 void uplink_broker_down(struct bridge *b)
 {

@@ -853,11 +853,14 @@ static void replay_queues(struct rig *r)
         if (m->queue != BRIDGE_QUEUE_BROKER || m->qos != 2 ||
             ((m->flags & BRIDGE_FLAG_RELEASED) && !(m->flags & BRIDGE_FLAG_DELIVERED)))
             continue;
-        bridge_step(
-            r->bridge, r->now_ms,
-            &(struct bridge_event){
-                .type = BRIDGE_ON_OPEN,
-                .open = {.seq = m->seq, .session = m->session, .mid = m->mid, .flags = m->flags}});
+        const struct bridge_event event = {.type = BRIDGE_ON_OPEN,
+                                           .open = {.seq = m->seq,
+                                                    .session = m->session,
+                                                    .mid = m->mid,
+                                                    .flags = m->flags,
+                                                    .topic = m->topic,
+                                                    .payload = m->payload}};
+        bridge_step(r->bridge, r->now_ms, &event);
     }
 }
 
