@@ -113,11 +113,10 @@ static uint32_t *state_counter(struct bridge *b, enum sn_state state)
     return &b->status.disconnected;
 }
 
-void session_set_state(struct bridge *b, struct session *s, enum sn_state state)
+void session_count_state(struct bridge *b, struct session *s, enum sn_state state)
 {
     --*state_counter(b, (enum sn_state)s->sn.state);
     ++*state_counter(b, state);
-    s->sn.state = (uint8_t)state;
 }
 
 void session_reschedule(struct bridge *b, struct session *s)

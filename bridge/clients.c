@@ -152,7 +152,7 @@ void clients_remove(struct bridge *b, struct session *s)
     drop_pending(b, s);
     drop_contents(b, s);
     air_leave(b, s);
-    session_set_state(b, s, SN_DISCONNECTED);
+    session_count_state(b, s, SN_DISCONNECTED);
     b->status.disconnected--;
     timers_remove(&b->timers, &s->timer);
     table_remove(&s->by_number);

@@ -56,7 +56,7 @@ static void accept(struct bridge *b, struct session *s, bool clean, uint16_t kee
     s->hold_until_ms = 0;
     s->subscribe_mid = 0;
     s->subscribing = false;
-    session_set_state(b, s, SN_ACTIVE);
+    session_count_state(b, s, SN_ACTIVE);
     sn_session_connect(&s->sn, b->now_ms, keepalive_s);
 }
 
@@ -254,11 +254,11 @@ void connect_end(struct bridge *b, struct session *s, const struct sn_packet *p)
     downlink_land(b, s);
     air_leave(b, s);
     if (sleep_s > 0) {
-        session_set_state(b, s, SN_ASLEEP);
+        session_count_state(b, s, SN_ASLEEP);
         sn_session_sleep(&s->sn, b->now_ms, sleep_s);
         bridge_note(b, BRIDGE_NOTE_CLIENT_ASLEEP, s, sn_bytes(NULL, 0), sleep_s);
     } else {
-        session_set_state(b, s, SN_DISCONNECTED);
+        session_count_state(b, s, SN_DISCONNECTED);
         sn_session_disconnect(&s->sn);
         bridge_note(b, BRIDGE_NOTE_CLIENT_DISCONNECTED, s, sn_bytes(NULL, 0), 0);
     }
@@ -287,7 +287,7 @@ static void pong(struct bridge *b, struct session *s)
 /* 6.14: it is awake until everything is sent and PINGRESP ends it. */
 static void wake(struct bridge *b, struct session *s)
 {
-    session_set_state(b, s, SN_AWAKE);
+    session_count_state(b, s, SN_AWAKE);
     sn_session_wake(&s->sn, b->now_ms);
     s->awake_sent = 0;
     bridge_note(b, BRIDGE_NOTE_CLIENT_AWAKE, s, sn_bytes(NULL, 0), queue_count(&s->queue));
@@ -298,7 +298,7 @@ void connect_rest(struct bridge *b, struct session *s)
 {
     assert(s->sn.state == SN_AWAKE);
     pong(b, s);
-    session_set_state(b, s, SN_ASLEEP);
+    session_count_state(b, s, SN_ASLEEP);
     sn_session_rest(&s->sn, b->now_ms);
     save_heard(b, s);
     session_reschedule(b, s);
@@ -354,7 +354,7 @@ void connect_lose(struct bridge *b, struct session *s, enum bridge_note why)
     }
     downlink_land(b, s);
     air_leave(b, s);
-    session_set_state(b, s, SN_LOST);
+    session_count_state(b, s, SN_LOST);
     sn_session_lose(&s->sn);
     if (s->clean) {
         clients_wipe(b, s);
@@ -376,7 +376,7 @@ void connect_no_answer(struct bridge *b, struct session *s)
     bridge_note(b, BRIDGE_NOTE_CLIENT_NO_ANSWER, s, sn_bytes_text(sn_state_name(s->sn.state)), 0);
     downlink_land(b, s);
     if (s->sn.state == SN_AWAKE) {
-        session_set_state(b, s, SN_ASLEEP);
+        session_count_state(b, s, SN_ASLEEP);
         sn_session_rest(&s->sn, b->now_ms);
     }
     session_reschedule(b, s);

@@ -364,8 +364,8 @@ void bridge_note(struct bridge *b, enum bridge_note note, const struct session *
 void bridge_note_at(struct bridge *b, enum bridge_note note, uint16_t link, struct sn_bytes client,
                     struct sn_bytes detail, uint64_t number);
 
-/* Keeps the counts of states right. */
-void session_set_state(struct bridge *b, struct session *s, enum sn_state state);
+/* Keeps the counts of states right. Call before the session goes to this state. */
+void session_count_state(struct bridge *b, struct session *s, enum sn_state state);
 
 /* Sets the session's timer to the earliest of what it waits for. */
 void session_reschedule(struct bridge *b, struct session *s);

@@ -178,7 +178,9 @@ static bool restore_session(struct bridge *b, const struct bridge_record *r)
     s->sn.sleep_s = sleep_s;
     s->sn.heard_ms = heard_ms < b->now_ms ? heard_ms : b->now_ms;
     /* One that was awake will ask again. */
-    session_set_state(b, s, state == SN_AWAKE ? SN_ASLEEP : (enum sn_state)state);
+    const enum sn_state restored = state == SN_AWAKE ? SN_ASLEEP : (enum sn_state)state;
+    session_count_state(b, s, restored);
+    s->sn.state = (uint8_t)restored;
     return true;
 }
 
