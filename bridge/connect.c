@@ -248,7 +248,7 @@ void connect_end(struct bridge *b, struct session *s, const struct sn_packet *p)
         const bool gone = !s->on_disk;
         air_send(b, s, &(struct sn_packet){.type = SN_DISCONNECT}, AIR_ACK, false);
         leave_dialogue(b, s);
-        if (gone)
+        if (gone || !sn_session_is_connected(&s->sn))
             return;
     }
     downlink_land(b, s);

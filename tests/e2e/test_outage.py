@@ -73,6 +73,24 @@ def test_a_device_is_not_held_up_by_a_broker_that_is_away(env):
     assert watcher.payloads("out/log") == lines.splitlines()
 
 
+def test_a_bridge_that_the_broker_throws_out_comes_back(env):
+    """Another client with our id: the broker says DISCONNECT (MQTT 5) or only closes (3.1.1)."""
+    for protocol in ("5", "3.1.1"):
+        port = free_port(socket.SOCK_DGRAM)
+        broker = env.broker()
+        watcher = env.watcher(broker, "out/#")
+        keys = "client_id = twin\nprotocol = " + protocol
+        bridge = env.bridge(env.config(broker, udp_link(port), broker_keys=keys))
+        bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
+        env.mosquitto_pub(broker, "-i", "twin", "-t", "out/twin", "-m", "me")
+        bridge.wait_for_status(lambda s: s["notes"]["broker_lost"] == 1, "the loss is noticed")
+        bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected again")
+        env.run("snpub", "-p", port, "-t", "out/a", "-m", "b", "-q", 1)
+        watcher.wait_for(2)
+        bridge.stop()
+        broker.end()
+
+
 for test in (test_readings_survive_outages_of_the_broker,):
     test.limit = 240
 

@@ -1,0 +1,1 @@
+struct radio_pacer;
