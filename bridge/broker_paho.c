@@ -846,18 +846,6 @@ static int on_tls_error(const char *text, size_t len, void *ctx)
     return 1;
 }
 
-/* MQTT 5: the broker said DISCONNECT; on_lost follows. */
-static void on_disconnect(void *ctx, MQTTProperties *properties, enum MQTTReasonCodes reason)
-{
-    struct connection *c = ctx;
-    (void)properties;
-    const char *text = MQTTReasonCode_toString(reason);
-    pthread_mutex_lock(&c->broker->lock);
-    snprintf(c->why, sizeof c->why, "the broker disconnected us: %s",
-             text != NULL ? text : "no known reason");
-    pthread_mutex_unlock(&c->broker->lock);
-}
-
 static void closed(struct connection *c)
 {
     struct broker *b = c->broker;
@@ -875,6 +863,20 @@ static void closed(struct connection *c)
     b->todo = true;
     pthread_cond_broadcast(&b->work);
     pthread_mutex_unlock(&b->lock);
+}
+
+/* MQTT 5: the broker said DISCONNECT; on_lost follows,
+ * unless the library was just writing. */
+static void on_disconnect(void *ctx, MQTTProperties *properties, enum MQTTReasonCodes reason)
+{
+    struct connection *c = ctx;
+    (void)properties;
+    const char *text = MQTTReasonCode_toString(reason);
+    pthread_mutex_lock(&c->broker->lock);
+    snprintf(c->why, sizeof c->why, "the broker disconnected us: %s",
+             text != NULL ? text : "no known reason");
+    pthread_mutex_unlock(&c->broker->lock);
+    closed(c);
 }
 
 static void on_lost(void *ctx, char *cause)

@@ -245,10 +245,10 @@ void connect_end(struct bridge *b, struct session *s, const struct sn_packet *p)
 {
     const uint16_t sleep_s = p->disconnect.has_duration ? p->disconnect.duration_s : 0;
     if (s->dialogue != DIALOGUE_NONE) {
-        const bool gone = !s->on_disk;
+        const bool stays = s->on_disk && sn_session_is_connected(&s->sn);
         air_send(b, s, &(struct sn_packet){.type = SN_DISCONNECT}, AIR_ACK, false);
         leave_dialogue(b, s);
-        if (gone)
+        if (!stays)
             return;
     }
     downlink_land(b, s);
