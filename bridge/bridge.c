@@ -258,6 +258,9 @@ static void connected_frame(struct bridge *b, const struct peer *peer, const str
 static void packet(struct bridge *b, const struct peer *peer, const struct sn_packet *p,
                    enum sn_fault fault)
 {
+    /* What is under way may end; nothing new begins. The device repeats. */
+    if (b->stopping && is_request(p->type) && p->type != SN_PUBREL)
+        return;
     switch (p->type) {
     case SN_CONNECT:
         connect_begin(b, peer, p, fault);
@@ -415,8 +418,7 @@ void bridge_step(struct bridge *b, uint64_t now_ms, const struct bridge_event *e
     switch (event->type) {
     case BRIDGE_ON_FRAME:
         assert(event->frame.link < b->config->link_count);
-        if (!b->stopping)
-            frame(b, event);
+        frame(b, event);
         return;
     case BRIDGE_ON_TIME:
         run_timers(b);
