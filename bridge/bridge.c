@@ -482,6 +482,30 @@ uint64_t bridge_deadline(const struct bridge *b)
     return timers < air ? timers : air;
 }
 
+void bridge_each_client(const struct bridge *b, bridge_client_fn *fn, void *ctx)
+{
+    for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++) {
+        for (struct table_link *l = b->sessions_by_number.buckets[i]; l != NULL; l = l->next) {
+            const struct session *s = TABLE_ENTRY(l, struct session, by_number);
+            fn(ctx, &(struct bridge_client){
+                        .id = blob_bytes(s->client_id),
+                        .state = sn_state_name((enum sn_state)s->sn.state),
+                        .link = s->link,
+                        .address = s->address,
+                        .node = blob_bytes(s->node),
+                        .heard_ms = s->sn.heard_ms,
+                        .keepalive_s = s->sn.keepalive_s,
+                        .sleep_s = s->sn.state == SN_ASLEEP ? s->sn.sleep_s : 0,
+                        .subscriptions = s->subscription_count,
+                        .topics = s->topic_count,
+                        .queued = queue_count(&s->queue),
+                        .oldest_ms = s->queue.head == NULL ? 0 : s->queue.head->received_ms,
+                        .round_trip_ms = s->rtt.rto_ms,
+                    });
+        }
+    }
+}
+
 void bridge_get_status(const struct bridge *b, struct bridge_status *out)
 {
     *out = b->status;

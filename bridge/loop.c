@@ -181,8 +181,7 @@ static int open_udp(const struct config_link *c, struct radio_link **out, char *
                           out, why, size);
 }
 
-static int open_serial(const struct config_link *c, struct radio_link **out, char *why,
-                       size_t size)
+static int open_serial(const struct config_link *c, struct radio_link **out, char *why, size_t size)
 {
     static const enum radio_serial_parity parity[] = {
         [CONFIG_PARITY_NONE] = RADIO_SERIAL_PARITY_NONE,
@@ -271,9 +270,45 @@ static void take_signals(struct loop *l)
     }
 }
 
-static void print_status(void *ctx, FILE *out, bool json)
+struct client_list {
+    struct loop *loop;
+    FILE *out;
+    bool json;
+    bool begun;
+};
+
+static void print_client(void *ctx, const struct bridge_client *c)
 {
-    struct loop *l = ctx;
+    struct client_list *list = ctx;
+    struct loop *l = list->loop;
+    char address[64] = "";
+    const char *link = "";
+    if (c->link != UINT16_MAX) {
+        link = l->core_config.links[c->link].name;
+        radio_base(l->links[c->link].link)
+            ->ops->print_address(&c->address, address, sizeof(address));
+    }
+    if (list->json)
+        control_print_client_json(c, link, address, now_ms(l), !list->begun, list->out);
+    else
+        control_print_client(c, link, address, now_ms(l), list->out);
+    list->begun = true;
+}
+
+static void print_clients(struct loop *l, bool json, FILE *out)
+{
+    struct client_list list = {.loop = l, .out = out, .json = json};
+    if (json)
+        fprintf(out, "[");
+    else
+        control_print_client_head(out);
+    bridge_each_client(l->bridge, print_client, &list);
+    if (json)
+        fprintf(out, "]\n");
+}
+
+static void print_status(struct loop *l, bool json, FILE *out)
+{
     struct control_status s = {.links = l->core_config.link_count};
     bridge_get_status(l->bridge, &s.bridge);
     store_figures(l->store, &s.store);
@@ -289,6 +324,18 @@ static void print_status(void *ctx, FILE *out, bool json)
         control_print_json(&s, out);
     else
         control_print_text(&s, out);
+}
+
+static void answer(void *ctx, enum control_request request, bool json, FILE *out)
+{
+    switch (request) {
+    case CONTROL_STATUS:
+        print_status(ctx, json, out);
+        return;
+    case CONTROL_CLIENTS:
+        print_clients(ctx, json, out);
+        return;
+    }
 }
 
 /* ---- the loop ------------------------------------------------------------------------------ */
@@ -321,7 +368,7 @@ static void dispatch(struct loop *l, const struct epoll_event *e)
         take_store_events(l);
         return;
     case SOURCE_CONTROL:
-        control_serve(l->control, print_status, l);
+        control_serve(l->control, answer, l);
         return;
     default:
         link_ready(l, (uint16_t)(e->data.u64 - SOURCE_LINK), e->events);
@@ -423,8 +470,8 @@ static int make_bridge(struct loop *l)
     } else {
         size += (size_t)c->max_clients * 4096 + (size_t)c->max_live * 1024 + ((size_t)64 << 20);
     }
-    l->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                     -1, 0);
+    l->memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (l->memory == MAP_FAILED) {
         l->memory = NULL;
         log_line(BRIDGE_LEVEL_ERROR, "no memory: %zu MiB cannot be reserved", size >> 20);
