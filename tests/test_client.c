@@ -19,6 +19,7 @@ static struct {
     uint8_t frame[300];
     uint64_t now;
     size_t discarded;
+    uint16_t mid;
     char log[4096];
     size_t len;
     void (*then)(const struct sn_client_event *e); /* what the application does at an event */
@@ -216,6 +217,9 @@ static int set_up(void **state)
 {
     (void)state;
     memset(&d, 0, sizeof d);
+    /* Memory is handed in as it is. */
+    memset(d.topics, 0xA5, sizeof d.topics);
+    memset(d.gateways, 0xA5, sizeof d.gateways);
     d.now = 1000000;
     d.cfg = sn_client_defaults();
     d.cfg.client_id = sn_bytes_text("dev7");
@@ -440,12 +444,20 @@ static void what_does_not_fit_is_refused_and_changes_nothing(void **state)
         SN_ANSWER_BAD_TOPIC);
     assert_int_equal(sn_client_set_will(&d.c, d.now, &long_will), SN_ANSWER_TOO_LARGE);
     assert_false(sn_client_is_busy(&d.c));
+    d.cfg.kept_size = 2;
+    assert_int_equal(subscribe("a/b", 1), SN_ANSWER_TOO_LARGE);
+    assert_int_equal(publish("a/b", 1, "xyz"), SN_ANSWER_TOO_LARGE);
+    d.cfg.kept_size = sizeof d.kept;
     expect("");
     /* The largest that fits: 3 octets of Length. */
     assert_int_equal(
         sn_client_publish(&d.c, d.now, sn_topic_predefined(7), 1, false, sn_bytes(text, 291)),
         SN_ANSWER_STARTED);
     assert_int_equal(d.len, 3 * 300 + 2);
+    sn_client_cancel(&d.c);
+    assert_int_equal(sn_client_publish(&d.c, d.now, sn_topic_predefined(7), 0, false,
+                                       sn_bytes(text, SN_PACKET_MAX)),
+                     SN_ANSWER_TOO_LARGE);
 }
 
 /* ---- gateways, 6.1 ---------------------------------------------------------- */
@@ -466,6 +478,21 @@ static void gateways_are_learned_from_advertise_and_gwinfo(void **state)
     hear_from("B", "03 02 02");
     hear_from("D", "05 00 04 03 84"); /* the table is full */
     expect("");
+    assert_int_equal(sn_client_add_gateway(&d.c, sn_bytes_text("D")), SN_ANSWER_BUSY);
+    assert_int_equal(sn_client_add_gateway(&d.c, sn_bytes_text("longer than an address is")),
+                     SN_ANSWER_TOO_LARGE);
+}
+
+static void a_gateway_known_beforehand_gets_its_id_by_advertise(void **state)
+{
+    (void)state;
+    start_with_gateways(0);
+    assert_int_equal(sn_client_add_gateway(&d.c, sn_bytes_text("A")), SN_ANSWER_DONE);
+    hear_from("N", "03 01 00"); /* cannot be answered without the id */
+    pass(10000);
+    expect("");
+    hear_from("A", "05 00 01 03 84");
+    expect("gateway 1 found A\n");
 }
 
 /* SN12C-6.1-2, SN12C-6.11-2: one gateway at a time; others are not listened to. */
@@ -495,6 +522,7 @@ static void a_gateway_that_stops_advertising_is_forgotten(void **state)
     hear_from("A", "05 00 01 03 84");
     hear_from("B", "03 02 02");
     expect("gateway 1 found A\ngateway 2 found B\n");
+    assert_int_equal(sn_client_deadline(&d.c), d.now + 3 * 900 * 1000);
     pass(3 * 900 * 1000 - 1);
     expect("");
     pass(1);
@@ -574,6 +602,11 @@ static void searching_is_repeated_at_growing_intervals(void **state)
     }
     hear_from("A", "03 02 09");
     expect("gateway 9 found A\n>A 0A 04 04 01 00 3C 64 65 76 37\n");
+    hear_from("A", "03 05 00");
+    hear_from("N", "03 01 02"); /* no longer our own search */
+    d.cfg.keepalive_s = 0;
+    pass(100000);
+    expect("connected\n* 2 04 02 09 41\n");
 }
 
 /* SN12C-6.1-5 */
@@ -683,6 +716,17 @@ static void a_refusal_is_reported_and_tried_again_after_t_wait(void **state)
     expect("refused 131 again 1720000\n");
 }
 
+static void a_refused_client_tries_the_next_gateway(void **state)
+{
+    (void)state;
+    start_with_gateways(2);
+    sn_client_connect(&d.c, d.now);
+    hear_from("A", "03 05 03");
+    forget_log();
+    pass(360000);
+    expect(">B 0A 04 04 01 00 3C 64 65 76 37\n");
+}
+
 static void without_reconnecting_a_refusal_is_the_end(void **state)
 {
     (void)state;
@@ -724,8 +768,12 @@ static void a_new_will_is_told_in_two_steps(void **state)
     assert_int_equal(sn_client_set_will(&d.c, d.now, NULL), SN_ANSWER_BUSY);
     pass(10000);
     expect("> 06 1A 30 77 2F 74\n");
+    hear("03 1D 00"); /* not asked yet */
+    expect("");
     hear("03 1B 00");
     expect("> 06 1C 67 6F 6E 65\n");
+    hear("03 1B 00"); /* the answer to the copy */
+    expect("");
     pass(10000);
     expect("> 06 1C 67 6F 6E 65\n");
     hear("03 1D 00");
@@ -734,6 +782,29 @@ static void a_new_will_is_told_in_two_steps(void **state)
     expect("> 02 1A\n");
     hear("03 1B 00");
     expect("will accepted\n");
+    hear("02 18");
+    pass(1000);
+    expect("lost left\n> 0A 04 04 01 00 3C 64 65 76 37\n");
+}
+
+static void a_will_is_not_changed_in_the_middle_of_a_dialogue(void **state)
+{
+    const struct sn_client_will qos_3 = {.topic = will.topic, .qos = 3};
+    const struct sn_client_will wildcard = {.topic = {(const uint8_t *)"#", 1}};
+
+    (void)state;
+    start();
+    assert_int_equal(sn_client_set_will(&d.c, d.now, &qos_3), SN_ANSWER_BAD_QOS);
+    assert_int_equal(sn_client_set_will(&d.c, d.now, &wildcard), SN_ANSWER_BAD_TOPIC);
+    sn_client_connect(&d.c, d.now);
+    assert_int_equal(sn_client_set_will(&d.c, d.now, &will), SN_ANSWER_BUSY);
+    hear("03 05 00");
+    publish("a/b", 1, "x");
+    assert_int_equal(sn_client_set_will(&d.c, d.now, &will), SN_ANSWER_BUSY);
+    sn_client_cancel(&d.c);
+    sn_client_set_will(&d.c, d.now, &will);
+    hear("02 18");
+    assert_int_equal(sn_client_set_will(&d.c, d.now, NULL), SN_ANSWER_BUSY);
 }
 
 static void a_will_that_is_rejected_comes_with_the_next_connect(void **state)
@@ -913,12 +984,58 @@ static void one_publish_is_open_and_repeated_with_dup(void **state)
     expect("> 08 0C A0 00 05 00 01 78\n");
     hear("07 0D 00 05 00 02 00"); /* not the answer */
     expect("");
+    hear("04 0F 00 01"); /* an answer to QoS 2, not to this */
+    hear("04 0E 00 01");
+    expect("> 04 10 00 01\n");
     hear("07 0D 00 05 00 01 00");
     expect("published accepted\n");
     hear("07 0D 00 05 00 01 00"); /* the answer to the copy */
     expect("");
     publish("a/b", 1, "x");
     expect("> 08 0C 20 00 05 00 02 78\n");
+}
+
+static void each_name_has_its_own_id(void **state)
+{
+    (void)state;
+    connected_and_registered();
+    publish("a/c", 1, "y");
+    hear("07 0B 00 06 00 01 00");
+    expect("> 09 0A 00 00 00 01 61 2F 63\n> 08 0C 20 00 06 00 02 79\n");
+    hear("07 0D 00 06 00 02 00");
+    publish("a/b", 1, "x");
+    expect("published accepted\n> 08 0C 20 00 05 00 03 78\n");
+}
+
+static void keep_mid(const struct sn_client_event *e)
+{
+    if (e->type == SN_EVENT_PUBLISHED) {
+        d.mid = e->done.mid;
+    }
+}
+
+static void the_result_names_the_message_id(void **state)
+{
+    (void)state;
+    connected_and_registered();
+    d.then = keep_mid;
+    publish("a/b", 1, "x");
+    hear("07 0D 00 05 00 01 00");
+    assert_int_equal(d.mid, 1);
+    publish("a/c", 0, "x");
+    hear("07 0B 00 06 00 02 00");
+    assert_int_equal(d.mid, 0);
+}
+
+static void an_id_that_went_to_another_name_is_not_used_for_a_repeat(void **state)
+{
+    (void)state;
+    connected_and_registered();
+    publish("a/b", 1, "x");
+    hear("09 0A 00 05 00 01 61 2F 63");
+    expect("> 08 0C 20 00 05 00 01 78\n> 07 0B 00 05 00 01 00\n");
+    pass(10000);
+    expect("> 09 0A 00 00 00 02 61 2F 62\n");
 }
 
 static void retain_is_passed_on(void **state)
@@ -945,6 +1062,9 @@ static void an_unknown_id_is_registered_again_and_the_message_repeated_once(void
     expect("> 08 0C 20 00 06 00 03 78\n");
     hear("07 0D 00 06 00 03 02");
     expect("published rejected 2\n");
+    publish("a/b", 1, "y"); /* the next message has its own second chance */
+    hear("07 0D 00 06 00 04 02");
+    expect("> 08 0C 20 00 06 00 04 79\n> 09 0A 00 00 00 05 61 2F 62\n");
 }
 
 /* SN12C-6.6-3 */
@@ -956,6 +1076,7 @@ static void congestion_stops_publishing_for_t_wait(void **state)
     publish("a/b", 1, "x");
     hear("07 0D 00 05 00 01 01");
     expect("> 08 0C 20 00 05 00 01 78\ncongested PUBLISH until 1360000\n");
+    assert_int_equal(sn_client_deadline(&d.c), 1360000);
     assert_int_equal(publish("a/b", 0, "y"), SN_ANSWER_BUSY);
     pass(359999);
     expect("");
@@ -1000,9 +1121,14 @@ static void qos_2_runs_through_pubrec_and_pubrel_to_pubcomp(void **state)
     expect("> 08 0C 40 00 05 00 01 78\n");
     pass(10000);
     expect("> 08 0C C0 00 05 00 01 78\n");
+    pass(5000);
+    hear("04 0F 00 07"); /* of another message: let that one go, and wait on */
+    expect("> 04 10 00 07\n");
     hear("04 0F 00 01");
     expect("> 04 10 00 01\n");
-    pass(10000);
+    pass(9999);
+    expect("");
+    pass(1);
     expect("> 04 10 00 01\n");
     hear("04 0F 00 01"); /* a copy of PUBREC: our PUBREL was lost */
     expect("> 04 10 00 01\n");
@@ -1032,6 +1158,19 @@ static void a_qos_2_message_is_delivered_once(void **state)
     expect("message #7 qos 2 \"y\"\n> 04 0F 00 01\n");
 }
 
+static void in_a_new_session_the_same_message_id_is_a_new_message(void **state)
+{
+    (void)state;
+    connected();
+    hear("08 0C 41 00 07 00 01 78");
+    hear("02 18");
+    pass(1000);
+    hear("03 05 00");
+    forget_log();
+    hear("08 0C 41 00 07 00 01 79");
+    expect("message #7 qos 2 \"y\"\n> 04 0F 00 01\n");
+}
+
 static void more_open_qos_2_messages_than_places_are_not_answered(void **state)
 {
     (void)state;
@@ -1043,6 +1182,7 @@ static void more_open_qos_2_messages_than_places_are_not_answered(void **state)
     forget_log();
     hear("08 0C 41 00 07 00 05 65");
     expect("");
+    assert_int_equal(d.discarded, 1);
     hear("04 10 00 02");
     hear("08 0C C1 00 07 00 05 65");
     expect("> 04 0E 00 02\nmessage #7 qos 2 \"e\"\n> 04 0F 00 05\n");
@@ -1112,6 +1252,8 @@ static void one_subscription_is_open_at_a_time(void **state)
     expect("> 08 14 00 00 02 61 2F 62\n");
     pass(10000);
     expect("> 08 14 00 00 02 61 2F 62\n");
+    hear("04 15 00 03");
+    expect("");
     hear("04 15 00 02");
     expect("unsubscribed accepted\n");
 }
@@ -1318,6 +1460,11 @@ static void on_a_slow_link_the_wait_begins_when_the_frame_has_left(void **state)
     pass(8000);
     sn_client_sent(&d.c, d.now);
     assert_int_equal(sn_client_deadline(&d.c), d.now + 10000);
+    hear("03 05 00");
+    publish("a/b", 1, "x");
+    pass(8000);
+    sn_client_sent(&d.c, d.now);
+    assert_int_equal(sn_client_deadline(&d.c), d.now + 10000);
 }
 
 /* SN12C-6.12-1 */
@@ -1332,6 +1479,29 @@ static void disconnect_waits_for_its_answer(void **state)
     hear("02 18");
     expect("disconnected\n");
     assert_int_equal(sn_client_disconnect(&d.c, d.now), SN_ANSWER_DONE);
+    assert_int_equal(sn_client_deadline(&d.c), SN_NEVER);
+    connect_again();
+    sn_client_ping(&d.c, d.now);
+    sn_client_disconnect(&d.c, d.now);
+    hear("02 18");
+    connect_again();
+    pass(50000);
+    expect("> 02 16\n");
+}
+
+static void between_two_attempts_disconnect_needs_no_frame(void **state)
+{
+    (void)state;
+    connected_and_registered();
+    publish("a/b", 1, "x");
+    hear("02 18");
+    sn_client_disconnect(&d.c, d.now);
+    expect("> 08 0C 20 00 05 00 01 78\nlost left\npublished cancelled\ndisconnected\n");
+    assert_int_equal(sn_client_deadline(&d.c), SN_NEVER);
+    start_with_gateways(0);
+    sn_client_connect(&d.c, d.now);
+    sn_client_disconnect(&d.c, d.now);
+    expect("disconnected\n");
     assert_int_equal(sn_client_deadline(&d.c), SN_NEVER);
 }
 
@@ -1369,6 +1539,9 @@ static void the_pause_before_reconnecting_doubles_and_is_random(void **state)
         pass(pause);
     }
     assert_true(sum > 0);
+    hear("03 05 00"); /* after a success it begins anew */
+    hear("02 18");
+    assert_in_range(sn_client_deadline(&d.c) - d.now, 500, 1000);
 }
 
 static void an_open_message_goes_on_after_a_reconnect(void **state)
@@ -1440,6 +1613,44 @@ static void the_ids_of_one_gateway_are_not_used_at_another(void **state)
     expect(">B 09 0A 00 00 00 02 61 2F 62\nconnected\n");
 }
 
+/* The place in the table of gateways is the same, the gateway is not. */
+static void the_ids_of_a_forgotten_gateway_are_forgotten(void **state)
+{
+    (void)state;
+    d.cfg.clean = false;
+    d.cfg.reconnect_ms = 4000 * 1000;
+    d.cfg.reconnect_max_ms = d.cfg.reconnect_ms;
+    start_with_gateways(0);
+    hear_from("A", "05 00 01 00 3C");
+    sn_client_connect(&d.c, d.now);
+    hear_from("A", "03 05 00");
+    hear_from("A", "09 0A 00 05 00 01 61 2F 62");
+    hear_from("A", "02 18");
+    pass(300000);
+    hear_from("B", "03 02 02");
+    sn_client_connect(&d.c, d.now);
+    hear_from("B", "03 05 00");
+    forget_log();
+    publish("a/b", 1, "x");
+    expect(">B 09 0A 00 00 00 01 61 2F 62\n");
+}
+
+static void while_the_gateway_is_lost_the_open_message_waits(void **state)
+{
+    (void)state;
+    d.cfg.reconnect_ms = 100000;
+    connected_and_registered();
+    publish("a/b", 1, "x");
+    hear("02 18");
+    forget_log();
+    pass(49000);
+    expect("");
+    sn_client_connect(&d.c, d.now);
+    hear("08 0C 01 00 07 00 00 7A"); /* not connected yet */
+    expect("> 0A 04 04 01 00 3C 64 65 76 37\n");
+    assert_int_equal(d.discarded, 1);
+}
+
 static void publish_again(const struct sn_client_event *e)
 {
     if (e->type == SN_EVENT_PUBLISHED) {
@@ -1493,7 +1704,29 @@ static void the_gateways_disconnect_is_the_permission_to_sleep(void **state)
     hear("02 18");
     expect("");
     assert_int_equal(state_of(), SN_CLIENT_ASLEEP);
-    hear("02 18"); /* the third is the gateway's own */
+    hear("02 18"); /* the third is the gateway's own: it has forgotten us */
+    pass(1000);
+    expect("lost left\n> 0A 04 04 01 00 3C 64 65 76 37\n");
+    hear("03 05 00");
+    sn_client_sleep(&d.c, d.now, 300);
+    pass(10000); /* and one answer of two is lost */
+    hear("02 18");
+    sn_client_sleep(&d.c, d.now, 300);
+    hear("02 18");
+    forget_log();
+    hear("02 18");
+    expect("lost left\n");
+}
+
+static void after_connack_every_disconnect_is_the_gateways_own(void **state)
+{
+    (void)state;
+    connected();
+    sn_client_sleep(&d.c, d.now, 300);
+    pass(10000);
+    hear("02 18");
+    connect_again();
+    hear("02 18");
     expect("lost left\n");
 }
 
@@ -1532,6 +1765,8 @@ static void the_client_wakes_up_in_time_takes_its_messages_and_sleeps_on(void **
     pass(269999);
     expect("");
     pass(1);
+    expect("> 06 16 64 65 76 37\n");
+    pass(10000);
     expect("> 06 16 64 65 76 37\n");
 }
 
@@ -1576,6 +1811,16 @@ static void returning_from_sleep_keeps_the_session(void **state)
     expect("lost left\n> 0A 04 0C 01 00 3C 64 65 76 37\n");
 }
 
+static void after_disconnecting_from_sleep_the_next_session_is_a_new_one(void **state)
+{
+    (void)state;
+    fell_asleep(300);
+    sn_client_disconnect(&d.c, d.now);
+    hear("02 18");
+    sn_client_connect(&d.c, d.now);
+    expect("> 02 18\ndisconnected\n> 0A 04 04 01 00 3C 64 65 76 37\n");
+}
+
 static void a_lost_connect_from_sleep_still_keeps_the_session(void **state)
 {
     (void)state;
@@ -1586,6 +1831,25 @@ static void a_lost_connect_from_sleep_still_keeps_the_session(void **state)
     pass(1000);
     expect("> 0A 04 00 01 00 3C 64 65 76 37\nlost no answer to CONNECT\n"
            "> 0A 04 00 01 00 3C 64 65 76 37\n");
+}
+
+/* A try at another gateway in between changes nothing at the first one. */
+static void the_session_is_kept_where_the_client_fell_asleep(void **state)
+{
+    (void)state;
+    d.cfg.retries = 0;
+    start_with_gateways(2);
+    sn_client_connect(&d.c, d.now);
+    hear_from("A", "03 05 00");
+    sn_client_sleep(&d.c, d.now, 300);
+    hear_from("A", "02 18");
+    forget_log();
+    sn_client_connect(&d.c, d.now);
+    pass(11000);
+    expect(">A 0A 04 00 01 00 3C 64 65 76 37\nlost no answer to CONNECT\n"
+           ">B 0A 04 04 01 00 3C 64 65 76 37\n");
+    pass(12000);
+    expect("lost no answer to CONNECT\n>A 0A 04 00 01 00 3C 64 65 76 37\n");
 }
 
 static void messages_that_come_although_asleep_are_taken(void **state)
@@ -1605,6 +1869,35 @@ static void the_keep_alive_rests_during_sleep(void **state)
     expect("");
 }
 
+static void a_ping_without_answer_does_not_outlive_the_sleep(void **state)
+{
+    (void)state;
+    connected();
+    sn_client_ping(&d.c, d.now);
+    sn_client_sleep(&d.c, d.now, 300);
+    hear("02 18");
+    sn_client_connect(&d.c, d.now);
+    hear("03 05 00");
+    forget_log();
+    pass(50000);
+    expect("> 02 16\n");
+}
+
+static void a_waiting_message_ends_when_returning_is_refused_for_good(void **state)
+{
+    (void)state;
+    d.cfg.reconnect_ms = 0;
+    connected_and_registered();
+    publish("a/b", 1, "x");
+    hear("07 0D 00 05 00 01 01");
+    sn_client_sleep(&d.c, d.now, 600);
+    hear("02 18");
+    sn_client_connect(&d.c, d.now);
+    forget_log();
+    hear("03 05 03");
+    expect("published unknown\nrefused 3 again never\n");
+}
+
 static void asleep_the_duration_can_be_changed(void **state)
 {
     (void)state;
@@ -1612,6 +1905,10 @@ static void asleep_the_duration_can_be_changed(void **state)
     sn_client_sleep(&d.c, d.now, 60);
     hear("02 18");
     expect("> 04 18 00 3C\nasleep until 1050000\n");
+    pass(40000);
+    sn_client_sleep(&d.c, d.now, 60);
+    pass(15000); /* beyond the old end of sleep */
+    expect("> 04 18 00 3C\n> 04 18 00 3C\n");
 }
 
 static void a_request_on_the_air_forbids_sleep_a_waiting_one_does_not(void **state)
@@ -1766,6 +2063,7 @@ int main(void)
         test(unused_fields_are_zero),
         test(what_does_not_fit_is_refused_and_changes_nothing),
         test(gateways_are_learned_from_advertise_and_gwinfo),
+        test(a_gateway_known_beforehand_gets_its_id_by_advertise),
         test(only_the_current_gateway_is_listened_to),
         test(a_gateway_that_stops_advertising_is_forgotten),
         test(the_gateway_in_use_is_kept_however_silent),
@@ -1778,9 +2076,11 @@ int main(void)
         test(the_will_is_handed_over_when_asked_for),
         test(the_dialogue_about_the_will_is_supervised),
         test(a_refusal_is_reported_and_tried_again_after_t_wait),
+        test(a_refused_client_tries_the_next_gateway),
         test(without_reconnecting_a_refusal_is_the_end),
         test(only_the_will_can_be_deleted),
         test(a_new_will_is_told_in_two_steps),
+        test(a_will_is_not_changed_in_the_middle_of_a_dialogue),
         test(a_will_that_is_rejected_comes_with_the_next_connect),
         test(a_will_that_came_with_connect_needs_no_update),
         test(a_name_is_registered_once_before_it_is_used),
@@ -1793,12 +2093,16 @@ int main(void)
         test(a_full_table_forgets_the_name_not_used_for_longest),
         test(the_name_of_the_open_message_is_not_forgotten),
         test(one_publish_is_open_and_repeated_with_dup),
+        test(each_name_has_its_own_id),
+        test(the_result_names_the_message_id),
+        test(an_id_that_went_to_another_name_is_not_used_for_a_repeat),
         test(retain_is_passed_on),
         test(an_unknown_id_is_registered_again_and_the_message_repeated_once),
         test(congestion_stops_publishing_for_t_wait),
         test(qos_0_and_2_may_be_refused_by_puback),
         test(qos_2_runs_through_pubrec_and_pubrel_to_pubcomp),
         test(a_qos_2_message_is_delivered_once),
+        test(in_a_new_session_the_same_message_id_is_a_new_message),
         test(more_open_qos_2_messages_than_places_are_not_answered),
         test(a_predefined_id_is_not_cured_by_registering),
         test(qos_minus_1_needs_neither_connection_nor_name),
@@ -1818,21 +2122,29 @@ int main(void)
         test(the_wait_for_an_answer_grows),
         test(on_a_slow_link_the_wait_begins_when_the_frame_has_left),
         test(disconnect_waits_for_its_answer),
+        test(between_two_attempts_disconnect_needs_no_frame),
         test(after_an_unsolicited_disconnect_the_client_connects_again),
         test(the_pause_before_reconnecting_doubles_and_is_random),
         test(an_open_message_goes_on_after_a_reconnect),
         test(half_a_qos_2_exchange_does_not_outlive_a_clean_session),
         test(at_qos_1_the_message_is_sent_again_in_a_clean_session),
         test(the_ids_of_one_gateway_are_not_used_at_another),
+        test(the_ids_of_a_forgotten_gateway_are_forgotten),
+        test(while_the_gateway_is_lost_the_open_message_waits),
         test(the_callback_may_publish_the_next_message),
         test(the_gateways_disconnect_is_the_permission_to_sleep),
+        test(after_connack_every_disconnect_is_the_gateways_own),
         test(a_late_answer_does_not_end_an_awake_period),
         test(the_client_wakes_up_in_time_takes_its_messages_and_sleeps_on),
         test(while_messages_come_pingreq_is_not_repeated),
         test(returning_from_sleep_keeps_the_session),
+        test(after_disconnecting_from_sleep_the_next_session_is_a_new_one),
         test(a_lost_connect_from_sleep_still_keeps_the_session),
+        test(the_session_is_kept_where_the_client_fell_asleep),
         test(messages_that_come_although_asleep_are_taken),
         test(the_keep_alive_rests_during_sleep),
+        test(a_ping_without_answer_does_not_outlive_the_sleep),
+        test(a_waiting_message_ends_when_returning_is_refused_for_good),
         test(asleep_the_duration_can_be_changed),
         test(a_request_on_the_air_forbids_sleep_a_waiting_one_does_not),
         test(with_a_node_id_every_frame_has_an_envelope),

@@ -125,6 +125,7 @@ static void parse_node(struct device_options *o, const char *text, struct argp_s
         const int low = hex_digit(text[2 * i + 1]);
         if (high < 0 || low < 0) {
             argp_error(state, "forwarder node '%s' must be hex digits", text);
+            return;
         }
         o->node[i] = (uint8_t)(high << 4 | low);
     }

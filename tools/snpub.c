@@ -387,7 +387,14 @@ static void run(struct publisher *p)
         }
         advance(p);
     }
-    if (!is_finished(p) || sn_client_is_busy(&d->client)) {
+    if (sn_client_is_busy(&d->client)) {
+        device_say("message %u has no answer: it may have arrived, or not%s", (unsigned)p->count,
+                   is_finished(p) ? "" : "; what follows it was not published");
+        p->failed = true;
+    } else if (!is_finished(p)) {
+        if (d->interrupted || d->was_connected) {
+            device_say("not everything was published; the last was message %u", (unsigned)p->count);
+        }
         p->failed = true;
     }
     device_leave(d);
