@@ -73,6 +73,9 @@
 #define PROTOCOL_5       5u
 #define PROTOCOL_3_1_1   4u
 #define RECEIVE_MAX_NONE 65535u
+/* MQTT 3.1.1 has no receive maximum, but brokers have one: mosquitto 2.0 acknowledges and forgets a
+ * message beyond 20 in flight, then hangs up. */
+#define RECEIVE_MAX_3_1_1 21u
 
 enum refusal {
     REFUSED_TOPIC = 0x90,  /* MQTT 5, 3.4.2.1: topic name invalid */
@@ -737,7 +740,8 @@ static void connected(struct connection *c, bool session_present, const MQTTProp
     } else {
         /* Paho stalls for a second when its limit is met: stay one below. */
         const uint32_t receive_max =
-            property(said, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, RECEIVE_MAX_NONE);
+            said == NULL ? RECEIVE_MAX_3_1_1
+                         : property(said, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, RECEIVE_MAX_NONE);
         uint32_t window = receive_max > 1 ? receive_max - 1 : 1;
         if (window > b->options.max_inflight)
             window = b->options.max_inflight;
@@ -842,18 +846,6 @@ static int on_tls_error(const char *text, size_t len, void *ctx)
     return 1;
 }
 
-/* MQTT 5: the broker said DISCONNECT; on_lost follows. */
-static void on_disconnect(void *ctx, MQTTProperties *properties, enum MQTTReasonCodes reason)
-{
-    struct connection *c = ctx;
-    (void)properties;
-    const char *text = MQTTReasonCode_toString(reason);
-    pthread_mutex_lock(&c->broker->lock);
-    snprintf(c->why, sizeof c->why, "the broker disconnected us: %s",
-             text != NULL ? text : "no known reason");
-    pthread_mutex_unlock(&c->broker->lock);
-}
-
 static void closed(struct connection *c)
 {
     struct broker *b = c->broker;
@@ -871,6 +863,20 @@ static void closed(struct connection *c)
     b->todo = true;
     pthread_cond_broadcast(&b->work);
     pthread_mutex_unlock(&b->lock);
+}
+
+/* MQTT 5: the broker said DISCONNECT; on_lost follows,
+ * unless the library was just writing. */
+static void on_disconnect(void *ctx, MQTTProperties *properties, enum MQTTReasonCodes reason)
+{
+    struct connection *c = ctx;
+    (void)properties;
+    const char *text = MQTTReasonCode_toString(reason);
+    pthread_mutex_lock(&c->broker->lock);
+    snprintf(c->why, sizeof c->why, "the broker disconnected us: %s",
+             text != NULL ? text : "no known reason");
+    pthread_mutex_unlock(&c->broker->lock);
+    closed(c);
 }
 
 static void on_lost(void *ctx, char *cause)

@@ -166,9 +166,8 @@ static void watch_link(struct loop *l, uint16_t i)
         return;
     struct epoll_event e = {.events = EPOLLIN | (want_write ? EPOLLOUT : 0u),
                             .data.u64 = SOURCE_LINK + i};
-    if (fd < 0)
-        epoll_ctl(l->epoll, EPOLL_CTL_DEL, w->watched, NULL); /* gone already when it was closed */
-    else if (epoll_ctl(l->epoll, EPOLL_CTL_MOD, fd, &e) < 0)
+    /* A descriptor that was closed has left the set by itself. */
+    if (fd >= 0 && epoll_ctl(l->epoll, EPOLL_CTL_MOD, fd, &e) < 0)
         epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &e);
     w->watched = fd;
     w->watched_write = want_write;

@@ -28,8 +28,9 @@
 #define PTY_MAJOR_LAST  143
 
 struct serial_port {
-    struct radio_serial_options options; /* device is a copy of our own */
-    int lock;                            /* holds flock(); the port itself when library is NULL */
+    struct radio_serial_options options; /* device points to our own copy */
+    char *device;
+    int lock; /* holds flock(); the port itself when library is NULL */
     struct sp_port *library;
     char why[WHY_SIZE];
 };
@@ -245,7 +246,7 @@ static void serial_close(void *ctx, int fd)
 static void serial_release(void *ctx)
 {
     struct serial_port *const p = ctx;
-    free((void *)(uintptr_t)p->options.device);
+    free(p->device);
     free(p);
 }
 
@@ -339,6 +340,7 @@ int radio_serial_open(const struct radio_serial_options *given, struct radio_lin
         return -ENOMEM;
     }
     p->options = with_defaults(given);
+    p->device = device;
     p->options.device = device;
     const int rc = open_and_run(p, out);
     if (rc != 0) {

@@ -32,6 +32,7 @@ struct radio_link {
     bool is_tty;     /* TIOCOUTQ and hang-up are told by the tty */
     uint64_t now_ms; /* as last heard; may be behind */
 
+    bool lost;          /* since the last tick(), which will say when to try again */
     uint64_t reopen_ms; /* when to try again */
     uint32_t reopen_wait_ms;
 
@@ -85,7 +86,7 @@ static void went(struct radio_link *l)
     l->written = 0;
     l->blocked = false;
     l->draining = false;
-    l->reopen_ms = l->now_ms + l->reopen_wait_ms;
+    l->lost = true;
 }
 
 static void try_to_open(struct radio_link *l)
@@ -265,8 +266,11 @@ static bool stream_wants_write(const struct radio_link *l)
 
 static uint64_t stream_deadline(const struct radio_link *l)
 {
+    if (l->fd < 0 && !l->has_port) {
+        return RADIO_NEVER;
+    }
     if (l->fd < 0) {
-        return l->has_port ? l->reopen_ms : RADIO_NEVER;
+        return l->lost ? 0 : l->reopen_ms;
     }
     uint64_t due = RADIO_NEVER;
     if (l->draining && l->count > 0) {
@@ -284,6 +288,11 @@ static void stream_tick(struct radio_link *l, uint64_t now_ms)
     if (l->fd >= 0) {
         check_silence(l);
         stream_flush(l);
+    } else if (l->lost) {
+        /* A loss may be noticed where nobody says what time it is. And it must be
+         * seen: a port that came back at once could have the same descriptor. */
+        l->lost = false;
+        l->reopen_ms = now_ms + l->reopen_wait_ms;
     } else if (l->has_port && now_ms >= l->reopen_ms) {
         try_to_open(l);
     }

@@ -8,6 +8,11 @@
  * seconds of backlog. So a frame is written only when what was written before
  * has left the tty (TIOCOUTQ), and only RADIO_STREAM_QUEUE frames wait here;
  * send() refuses the next with -ENOBUFS. Keep the backlog in a radio_pacer.
+ * Flow control of the line, or a peer that does not read, holds them there.
+ *
+ * After a loss fd() is -1 until the second tick() at least, so that a loop always
+ * notices, even if the port comes back with the same descriptor. On a socket a
+ * write may raise SIGPIPE: ignore it.
  *
  * bytes_in and bytes_out count octets on the wire, with framing. bad_frames
  * counts every kind of damage; radio_stream_deframed() tells them apart.

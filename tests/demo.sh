@@ -60,9 +60,11 @@ start_broker() {
 broker_port=$(free_port STREAM)
 udp_port=$(free_port DGRAM)
 cat >"$dir/mosquitto.conf" <<END
+# Started by root, mosquitto would become a user that may not write here.
 listener $broker_port 127.0.0.1
 allow_anonymous true
 persistence true
+user root
 persistence_location $dir/
 max_queued_messages 0
 END

@@ -461,7 +461,8 @@ class Env:
         return self.path(name)
 
     def broker(self, settings="", start=True):
-        broker = Broker(self, settings=settings)
+        number = sum(isinstance(process, Broker) for process in self.started)
+        broker = Broker(self, "mosquitto%s" % (number or ""), settings)
         return broker.start() if start else broker
 
     def watcher(self, broker, *filters, qos=2):
