@@ -594,6 +594,23 @@ static enum store_fault db_fault(struct db *db, const char *path, int rc, char *
     return fault_of(rc);
 }
 
+/* Only `meta` is the same in every format, so it is asked first. */
+static int db_check(struct db *db, uint64_t *format)
+{
+    int rc = sqlite3_prepare_v2(db->handle, sql[GET_META], -1, &db->statements[GET_META], NULL);
+
+    if (rc == SQLITE_OK)
+        rc = get_meta(db, "format", format);
+    sqlite3_finalize(db->statements[GET_META]);
+    db->statements[GET_META] = NULL;
+    if (rc == SQLITE_NOTFOUND)
+        return SQLITE_CORRUPT;
+    if (rc != SQLITE_OK || *format > BRIDGE_STORE_FORMAT)
+        return rc;
+    rc = db_prepare(db);
+    return rc == SQLITE_OK ? exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL") : rc;
+}
+
 /* Looks before it changes anything: another program's database, or one of a
  * newer version, stays as it is. */
 static enum store_fault db_open(const char *path, bool create, struct db *db, char *why,
@@ -602,6 +619,7 @@ static enum store_fault db_open(const char *path, bool create, struct db *db, ch
     uint64_t tables = 0;
     uint64_t ours = 0;
     uint64_t application = 0;
+    uint64_t format = BRIDGE_STORE_FORMAT;
     int rc = sqlite3_open_v2(
         path, &db->handle,
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0), NULL);
@@ -633,24 +651,15 @@ static enum store_fault db_open(const char *path, bool create, struct db *db, ch
         return STORE_CANNOT_OPEN;
     }
 
-    if (tables == 0) {
+    if (tables == 0)
         rc = db_create(db);
-    } else {
-        uint64_t format = 0;
-        if (number(db, "SELECT value FROM meta WHERE key = 'format'", &format) == SQLITE_OK &&
-            format > BRIDGE_STORE_FORMAT) {
-            snprintf(why, why_size, "%s: has format %" PRIu64 ", this program knows up to %d", path,
-                     format, BRIDGE_STORE_FORMAT);
-            db_close(db);
-            return STORE_TOO_NEW;
-        }
-        rc = ours < 4 ? SQLITE_CORRUPT : db_prepare(db);
-        if (rc == SQLITE_OK) {
-            rc = get_meta(db, "format", &format);
-            rc = rc == SQLITE_NOTFOUND ? SQLITE_CORRUPT : rc;
-        }
-        if (rc == SQLITE_OK)
-            rc = exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+    else
+        rc = ours < 4 ? SQLITE_CORRUPT : db_check(db, &format);
+    if (rc == SQLITE_OK && format > BRIDGE_STORE_FORMAT) {
+        snprintf(why, why_size, "%s: has format %" PRIu64 ", this program knows up to %d", path,
+                 format, BRIDGE_STORE_FORMAT);
+        db_close(db);
+        return STORE_TOO_NEW;
     }
     if (rc != SQLITE_OK)
         return db_fault(db, path, rc, why, why_size);
@@ -1288,6 +1297,8 @@ static int fetch(struct store *s, const struct store_op *op)
     }
     if (rc == SQLITE_OK) {
         struct answer *a = grab(NULL, sizeof *a);
+        if (is_damage(move_harvest(s, op->fetch.queue, &h)))
+            recover_now(s);
         point_to_bytes(&h);
         *a = (struct answer){
             .event = {.type = BRIDGE_ON_FETCHED,
@@ -1299,8 +1310,6 @@ static int fetch(struct store *s, const struct store_op *op)
             .bytes = h.bytes,
         };
         push(s, a);
-        if (is_damage(move_harvest(s, op->fetch.queue, &h)))
-            recover_now(s);
     } else {
         free(h.messages);
         free(h.bytes);
@@ -1513,7 +1522,19 @@ static void answer_fetch(struct store *s, const struct store_op *op)
         keep(s, op);
 }
 
-static void refuse(struct store *s, const struct store_batch *batch)
+static void count_refused(struct store *s, uint64_t count)
+{
+    if (count == 0)
+        return;
+    pthread_mutex_lock(&s->mutex);
+    s->figures.refused += count;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+/* A transaction that failed when it was synced may lie complete in the WAL, and
+ * would be found there after a restart or when the file is opened anew. So the
+ * messages that were tried are also forgotten, like any other. */
+static void refuse(struct store *s, const struct store_batch *batch, bool tried)
 {
     uint64_t last = 0;
     uint64_t refused = 0;
@@ -1524,6 +1545,10 @@ static void refuse(struct store *s, const struct store_batch *batch)
         if (op->type == BRIDGE_DO_STORE) {
             last = op->ticket;
             refused++;
+            if (tried && !op->refused)
+                keep(s, &(struct store_op){.type = BRIDGE_DO_FORGET,
+                                           .ticket = op->ticket,
+                                           .row = {op->message.queue, op->message.seq, 0}});
         } else if (op->type == BRIDGE_DO_FETCH) {
             answer_fetch(s, op);
         } else {
@@ -1532,11 +1557,14 @@ static void refuse(struct store *s, const struct store_batch *batch)
     }
     if (batch->last_ticket > s->kept.last_ticket)
         s->kept.last_ticket = batch->last_ticket;
+    count_refused(s, refused);
     if (refused > 0)
         push_ticket(s, BRIDGE_ON_STORE_FAILED, last);
-    pthread_mutex_lock(&s->mutex);
-    s->figures.refused += refused;
-    pthread_mutex_unlock(&s->mutex);
+}
+
+static bool is_refused(const struct store_op *op, bool with_stores)
+{
+    return op->type == BRIDGE_DO_STORE && !op->dead && (op->refused || !with_stores);
 }
 
 /* Reports the tickets of a batch that was committed with or without its STOREs:
@@ -1547,26 +1575,23 @@ static void report_batch(struct store *s, const struct store_batch *batch, bool 
     uint64_t ticket = 0;
     uint64_t refused = 0;
 
-    for (const struct store_op *op = batch->first; op != NULL; op = op->next) {
+    for (const struct store_op *op = batch->first; op != NULL; op = op->next)
+        refused += is_refused(op, with_stores);
+    count_refused(s, refused);
+    for (const struct store_op *op = batch->first; refused > 0 && op != NULL; op = op->next) {
         if (op->dead || op->type == BRIDGE_DO_FETCH)
             continue;
-        const bool bad = op->type == BRIDGE_DO_STORE && (op->refused || !with_stores);
-        const enum bridge_event_type now = bad ? BRIDGE_ON_STORE_FAILED : BRIDGE_ON_STORED;
+        const enum bridge_event_type now =
+            is_refused(op, with_stores) ? BRIDGE_ON_STORE_FAILED : BRIDGE_ON_STORED;
         if (now != outcome && ticket != 0)
             push_ticket(s, outcome, ticket);
         outcome = now;
         ticket = op->ticket;
-        refused += bad;
     }
     if (outcome == BRIDGE_ON_STORE_FAILED)
         push_ticket(s, outcome, ticket);
     if (batch->last_ticket > s->reported)
         push_ticket(s, BRIDGE_ON_STORED, batch->last_ticket);
-    if (refused > 0) {
-        pthread_mutex_lock(&s->mutex);
-        s->figures.refused += refused;
-        pthread_mutex_unlock(&s->mutex);
-    }
 }
 
 static void conclude(struct store *s, const struct store_batch *batch, bool with_stores)
@@ -1599,7 +1624,7 @@ static void work(struct store *s, const struct store_batch *batch, bool now_or_n
     bool with_stores = true;
 
     if (s->retry_ms != 0 && !now_or_never && now_ms(CLOCK_MONOTONIC) < s->retry_at_ms) {
-        refuse(s, batch);
+        refuse(s, batch, false);
         return;
     }
     const bool touched = s->kept.first != NULL || changes_something(batch);
@@ -1610,7 +1635,7 @@ static void work(struct store *s, const struct store_batch *batch, bool now_or_n
     }
     if (rc != SQLITE_OK) {
         note_failure(s, rc);
-        refuse(s, batch);
+        refuse(s, batch, true);
         return;
     }
     if (has_stores(batch))
