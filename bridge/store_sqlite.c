@@ -594,8 +594,9 @@ static enum store_fault db_fault(struct db *db, const char *path, int rc, char *
     return fault_of(rc);
 }
 
-/* Only `meta` is the same in every format, so it is asked first. */
-static int db_check(struct db *db, uint64_t *format)
+/* Only `meta` is the same in every format, so it is asked first. A table or
+ * column that should be there and is not (SQLITE_ERROR) is damage. */
+static int db_check(struct db *db, bool complete, uint64_t *format)
 {
     int rc = sqlite3_prepare_v2(db->handle, sql[GET_META], -1, &db->statements[GET_META], NULL);
 
@@ -603,12 +604,13 @@ static int db_check(struct db *db, uint64_t *format)
         rc = get_meta(db, "format", format);
     sqlite3_finalize(db->statements[GET_META]);
     db->statements[GET_META] = NULL;
-    if (rc == SQLITE_NOTFOUND)
-        return SQLITE_CORRUPT;
-    if (rc != SQLITE_OK || *format > BRIDGE_STORE_FORMAT)
-        return rc;
-    rc = db_prepare(db);
-    return rc == SQLITE_OK ? exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL") : rc;
+    if (rc == SQLITE_OK && *format > BRIDGE_STORE_FORMAT)
+        return SQLITE_OK;
+    if (rc == SQLITE_OK)
+        rc = complete ? db_prepare(db) : SQLITE_ERROR;
+    if (rc == SQLITE_OK)
+        rc = exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+    return rc == SQLITE_ERROR || rc == SQLITE_NOTFOUND ? SQLITE_CORRUPT : rc;
 }
 
 /* Looks before it changes anything: another program's database, or one of a
@@ -654,7 +656,7 @@ static enum store_fault db_open(const char *path, bool create, struct db *db, ch
     if (tables == 0)
         rc = db_create(db);
     else
-        rc = ours < 4 ? SQLITE_CORRUPT : db_check(db, &format);
+        rc = db_check(db, ours == 4, &format);
     if (rc == SQLITE_OK && format > BRIDGE_STORE_FORMAT) {
         snprintf(why, why_size, "%s: has format %" PRIu64 ", this program knows up to %d", path,
                  format, BRIDGE_STORE_FORMAT);

@@ -1582,7 +1582,7 @@ static void the_file_does_not_grow_while_messages_come_and_go(void **state)
     (void)state;
     memset(kilo, 'x', sizeof kilo - 1);
     open_store();
-    for (int turn = 0; turn < 400; turn++) {
+    for (int turn = 0; turn < 200; turn++) {
         const uint64_t first = next_ticket;
         for (int i = 0; i < 50; i++)
             put(message(0, kilo));
@@ -1590,7 +1590,7 @@ static void the_file_does_not_grow_while_messages_come_and_go(void **state)
         for (uint64_t i = 0; i < 50; i++)
             put(forget(0, first + i));
         commit();
-        if (turn == 200)
+        if (turn == 100)
             after_warm_up = figures().file_bytes;
     }
     assert_true(figures().file_bytes <= after_warm_up + (1 << 20));
