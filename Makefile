@@ -26,9 +26,9 @@ ALL_CFLAGS := $(LANGUAGE) $(CFLAGS) $(SANFLAGS) -MMD -MP
 LIBS     := -lpaho-mqtt3as -lssl -lcrypto $(shell pkg-config --libs libserialport inih sqlite3 2>/dev/null) -lm -pthread
 TEST_LIBS := -lcmocka -ljansson
 
-# noun.c is core; noun_technology.c, loop.c, control.c and main.c are edge.
+# noun.c is core; noun_technology.c, loop.c and main.c are edge.
 EDGE     := $(wildcard radio/link_*.c) \
-            $(wildcard bridge/broker_*.c bridge/store_*.c bridge/config_*.c bridge/loop.c bridge/control.c bridge/main.c) \
+            $(wildcard bridge/broker_*.c bridge/store_*.c bridge/config_*.c bridge/log_*.c bridge/control_*.c bridge/loop.c bridge/main.c) \
             $(wildcard sim/realtime.c sim/main.c)
 MAINS    := $(wildcard bridge/main.c sim/main.c)
 CORE     := $(filter-out $(EDGE),$(wildcard mqttsn/*.c radio/*.c bridge/*.c sim/*.c))

@@ -2,17 +2,58 @@
 
 #include <assert.h>
 
-size_t air_memory(const struct bridge_config *c)
+#define QUEUED_MAX                                                                                 \
+    2 /* frames of sensors' messages in front of the air; more wait in their queues */
+#define SLOTS        256 /* frames in front of the air in all, answers included */
+#define SUPERVISED   0xFFu
+#define RETRIES_AGED 4 /* after as many T_retry a frame counts as one priority higher */
+
+/* A link whose rate matters has a pacer; any other carries what comes. */
+static struct radio_pacer_options pacer_options(const struct bridge_link_config *c)
 {
-    (void)c;
-    return 0;
+    return (struct radio_pacer_options){
+        .bits_per_s = c->bits_per_s,
+        .overhead_bits = c->overhead_bits,
+        .bits_per_octet = c->bits_per_octet,
+        .duty_per_mille = c->duty_per_mille,
+        .age_ms = c->retry_ms * RETRIES_AGED,
+        .frame_max = c->frame_max,
+        .slots = SLOTS,
+    };
 }
 
-bool air_init(struct bridge *b)
+static size_t rounded(size_t size)
 {
-    for (size_t i = 0; i < b->config->link_count; i++)
-        b->links[i].config = &b->config->links[i];
-    return true;
+    return (size + 63) / 64 * 64;
+}
+
+size_t air_memory(const struct bridge_config *c)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < c->link_count; i++) {
+        if (c->links[i].bits_per_s == 0)
+            continue;
+        const struct radio_pacer_options o = pacer_options(&c->links[i]);
+        size += rounded(sizeof(struct radio_pacer)) + rounded(radio_pacer_size(&o));
+    }
+    return size;
+}
+
+void air_init(struct bridge *b, uint8_t *memory)
+{
+    for (size_t i = 0; i < b->config->link_count; i++) {
+        const struct bridge_link_config *c = &b->config->links[i];
+        b->links[i].config = c;
+        b->links[i].rtt = (struct radio_rtt_limits){
+            .start_ms = c->retry_ms, .min_ms = c->retry_min_ms, .max_ms = c->retry_max_ms};
+        if (c->bits_per_s == 0)
+            continue;
+        const struct radio_pacer_options o = pacer_options(c);
+        b->links[i].pacer = (struct radio_pacer *)(void *)memory;
+        memory += rounded(sizeof(struct radio_pacer));
+        radio_pacer_init(b->links[i].pacer, &o, memory);
+        memory += rounded(radio_pacer_size(&o));
+    }
 }
 
 static struct sn_bytes encode(struct bridge *b, const struct sn_packet *p, struct sn_bytes node)
@@ -37,45 +78,192 @@ static void send(struct bridge *b, uint16_t link, const struct radio_address *to
                                            .send = {.link = link, .to = *to, .bytes = bytes}});
 }
 
+/* One name for what is open towards a session, so that a repeat takes the place
+ * of the copy that still waits, and one for each answer. */
+static uint64_t key_of(const struct session *s, const struct sn_packet *p, bool supervised)
+{
+    const uint64_t session = (uint64_t)s->number << 32;
+    if (supervised)
+        return session | SUPERVISED << 16;
+    switch (p->type) {
+    case SN_PUBLISH: /* QoS 0: each is a message of its own */
+        return RADIO_PACER_NO_KEY;
+    case SN_PUBACK:
+    case SN_REGACK:
+        return session | (uint64_t)p->type << 16 | p->ack.mid;
+    case SN_SUBACK:
+        return session | (uint64_t)p->type << 16 | p->suback.mid;
+    case SN_PUBREC:
+    case SN_PUBREL:
+    case SN_PUBCOMP:
+    case SN_UNSUBACK:
+        return session | (uint64_t)p->type << 16 | p->mid;
+    case SN_ADVERTISE:
+    case SN_SEARCHGW:
+    case SN_GWINFO:
+    case SN_CONNECT:
+    case SN_CONNACK:
+    case SN_WILLTOPICREQ:
+    case SN_WILLTOPIC:
+    case SN_WILLMSGREQ:
+    case SN_WILLMSG:
+    case SN_REGISTER:
+    case SN_SUBSCRIBE:
+    case SN_UNSUBSCRIBE:
+    case SN_PINGREQ:
+    case SN_PINGRESP:
+    case SN_DISCONNECT:
+    case SN_WILLTOPICUPD:
+    case SN_WILLTOPICRESP:
+    case SN_WILLMSGUPD:
+    case SN_WILLMSGRESP:
+    case SN_FORWARD:
+        break;
+    }
+    return session | (uint64_t)p->type << 16;
+}
+
+static uint8_t priority_of(enum air_class class)
+{
+    switch (class) {
+    case AIR_ACK:
+        return RADIO_PACER_ACK;
+    case AIR_CONTROL:
+        return RADIO_PACER_CONTROL;
+    case AIR_MESSAGE:
+        break;
+    }
+    return RADIO_PACER_CLASS(3);
+}
+
+static void put(struct bridge *b, uint16_t link, uint8_t priority, uint64_t key,
+                const struct radio_address *to, struct sn_bytes bytes)
+{
+    const enum radio_pacer_put result =
+        radio_pacer_put(b->links[link].pacer, b->now_ms, priority, key, to, bytes.data, bytes.len);
+    if (result == RADIO_PACER_FULL || result == RADIO_PACER_TOO_LONG)
+        bridge_note_at(b, BRIDGE_NOTE_AIR_QUEUE_FULL, link, sn_bytes(NULL, 0), sn_bytes(NULL, 0),
+                       bytes.len);
+}
+
 void air_send(struct bridge *b, struct session *s, const struct sn_packet *p, enum air_class class,
               bool supervised)
 {
-    (void)class;
     if (s->link == UINT16_MAX)
         return;
-    send(b, s->link, &s->address, encode(b, p, blob_bytes(s->node)));
-    if (supervised) {
-        s->sent_ms = b->now_ms;
-        sn_retry_sent(&s->retry, b->now_ms);
+    const struct sn_bytes bytes = encode(b, p, blob_bytes(s->node));
+    struct radio_pacer *pacer = b->links[s->link].pacer;
+    if (pacer == NULL) {
+        send(b, s->link, &s->address, bytes);
+        if (supervised) {
+            s->sent_ms = b->now_ms;
+            sn_retry_sent(&s->retry, b->now_ms);
+        }
+        return;
     }
+    if (supervised) {
+        /* T_retry counts from the last bit. Until that is known: not before
+         * everything in front, and this, can have left. */
+        const uint64_t frame_us = radio_pacer_air_us(pacer, b->links[s->link].config->frame_max);
+        sn_retry_sent(&s->retry, b->now_ms + (pacer->queued + 1) * frame_us / 1000);
+        session_reschedule(b, s);
+    }
+    put(b, s->link, priority_of(class), key_of(s, p, supervised), &s->address, bytes);
+    air_pump(b, s->link);
 }
 
 void air_answer(struct bridge *b, const struct peer *peer, const struct sn_packet *p)
 {
-    send(b, peer->link, peer->address, encode(b, p, peer->node));
+    const struct sn_bytes bytes = encode(b, p, peer->node);
+    if (b->links[peer->link].pacer == NULL) {
+        send(b, peer->link, peer->address, bytes);
+        return;
+    }
+    put(b, peer->link, RADIO_PACER_CONTROL, RADIO_PACER_NO_KEY, peer->address, bytes);
+    air_pump(b, peer->link);
+}
+
+void air_cancel(struct bridge *b, struct session *s)
+{
+    if (s->link != UINT16_MAX && b->links[s->link].pacer != NULL)
+        radio_pacer_drop(b->links[s->link].pacer, key_of(s, NULL, true));
 }
 
 bool air_is_free(struct bridge *b, struct session *s)
 {
-    (void)b;
-    (void)s;
-    return true;
+    struct bridge_link *link = &b->links[s->link];
+    if (link->pacer == NULL || (link->pacer->queued < QUEUED_MAX && !s->waiting_for_air))
+        return true;
+    if (!s->waiting_for_air) {
+        s->waiting_for_air = true;
+        s->air_next = NULL;
+        *(link->air_last == NULL ? &link->air_first : &link->air_last->air_next) = s;
+        link->air_last = s;
+    }
+    return false;
 }
 
 void air_leave(struct bridge *b, struct session *s)
 {
-    (void)b;
-    (void)s;
+    air_cancel(b, s);
+    if (!s->waiting_for_air)
+        return;
+    struct bridge_link *link = &b->links[s->link];
+    struct session *before = NULL;
+    for (struct session *at = link->air_first; at != s; at = at->air_next)
+        before = at;
+    *(before == NULL ? &link->air_first : &before->air_next) = s->air_next;
+    if (link->air_last == s)
+        link->air_last = before;
+    s->waiting_for_air = false;
+}
+
+static bool send_next(struct bridge *b, uint16_t link)
+{
+    struct radio_pacer_frame f;
+    if (!radio_pacer_take(b->links[link].pacer, b->now_ms, &f))
+        return false;
+    send(b, link, &f.to, sn_bytes(f.data, f.len));
+    if ((f.key >> 16 & 0xFF) == SUPERVISED) {
+        struct session *s = clients_find_number(b, (uint32_t)(f.key >> 32));
+        if (s != NULL) {
+            s->sent_ms = f.left_ms;
+            sn_retry_sent(&s->retry, f.left_ms);
+            session_reschedule(b, s);
+        }
+    }
+    return true;
 }
 
 void air_pump(struct bridge *b, uint16_t link)
 {
-    (void)b;
-    (void)link;
+    struct bridge_link *l = &b->links[link];
+    if (l->pacer == NULL || l->pumping)
+        return; /* sending lets a session send, which comes back here */
+    l->pumping = true;
+    for (;;) {
+        while (send_next(b, link))
+            ;
+        struct session *s = l->air_first;
+        if (s == NULL || l->pacer->queued >= QUEUED_MAX)
+            break;
+        l->air_first = s->air_next;
+        if (l->air_first == NULL)
+            l->air_last = NULL;
+        s->waiting_for_air = false;
+        downlink_pump(b, s);
+    }
+    l->pumping = false;
 }
 
 uint64_t air_deadline(const struct bridge *b)
 {
-    (void)b;
-    return BRIDGE_NEVER;
+    uint64_t due = BRIDGE_NEVER;
+    for (size_t i = 0; i < b->config->link_count; i++) {
+        if (b->links[i].pacer == NULL)
+            continue;
+        const uint64_t link = radio_pacer_deadline(b->links[i].pacer, b->now_ms);
+        due = link < due ? link : due;
+    }
+    return due;
 }

@@ -55,8 +55,9 @@ size_t bridge_memory_min(const struct bridge_config *c)
     struct layout l = {0};
     carve(&l, sizeof(struct bridge));
     carve_tables(NULL, &l, c);
+    carve(&l, air_memory(c));
     /* A page for each of the size classes that every message needs. */
-    return l.size + 16 * (ARENA_PAGE + 64) + air_memory(c);
+    return l.size + 16 * (ARENA_PAGE + 64);
 }
 
 struct bridge *bridge_init(void *memory, size_t size, const struct bridge_config *c,
@@ -68,6 +69,7 @@ struct bridge *bridge_init(void *memory, size_t size, const struct bridge_config
     struct layout l = {.at = memory};
     struct bridge *b = carve(&l, sizeof(*b));
     carve_tables(b, &l, c);
+    uint8_t *air = carve(&l, air_memory(c));
     b->config = c;
     b->emit = emit;
     b->ctx = ctx;
@@ -76,7 +78,8 @@ struct bridge *bridge_init(void *memory, size_t size, const struct bridge_config
     b->broker_timer.due_ms = TIMER_NEVER;
     b->uplink.id = BRIDGE_QUEUE_BROKER;
     b->status.memory_size = size;
-    if (!arena_init(&b->arena, l.at, size - l.size) || !air_init(b) || !predefined_init(b))
+    air_init(b, air);
+    if (!arena_init(&b->arena, l.at, size - l.size) || !predefined_init(b))
         return NULL;
     return b;
 }
@@ -113,11 +116,10 @@ static uint32_t *state_counter(struct bridge *b, enum sn_state state)
     return &b->status.disconnected;
 }
 
-void session_set_state(struct bridge *b, struct session *s, enum sn_state state)
+void session_changed(struct bridge *b, const struct session *s, uint8_t before)
 {
-    --*state_counter(b, (enum sn_state)s->sn.state);
-    ++*state_counter(b, state);
-    s->sn.state = (uint8_t)state;
+    --*state_counter(b, (enum sn_state)before);
+    ++*state_counter(b, (enum sn_state)s->sn.state);
 }
 
 void session_reschedule(struct bridge *b, struct session *s)

@@ -282,6 +282,8 @@ struct bridge_link_config {
     uint8_t retries;        /* N_retry */
     uint32_t bits_per_s;    /* what the air carries; 0: no limit worth pacing */
     uint32_t overhead_bits; /* per frame: preamble, framing, turn-around as bits */
+    uint8_t bits_per_octet; /* 10 on a UART with 8N1; 0: 8 */
+    uint16_t duty_per_mille; /* share of the air that we may use; 0: all of it */
     bool qos_minus_one;     /* PUBLISH without a connection is accepted */
     bool roam;              /* PINGREQ with a ClientId from a new address is served */
     bool forwarders;        /* encapsulated frames are accepted */

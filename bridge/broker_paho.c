@@ -15,23 +15,26 @@
  *
  * In flight. Each message handed to Paho has a struct flight, which is also the
  * context of its completion. A connection lost with messages in flight calls
- * nobody back; Paho keeps them and, when the broker still has the session, sends
- * PUBLISH or PUBREL again by itself as soon as it is connected, and completes
- * them with the context they had. When the session is gone, Paho drops what it
- * had sent and calls on_publish_failed for each before it reports the
- * connection. So after a loss flights are "carried": when the core hands such a
- * message over again, nothing is sent.
+ * nobody back. Its handle is destroyed at once: when writing a PUBLISH fails,
+ * Paho 1.3.12 frees topic and payload of the message but keeps pointing to
+ * them, and would send whatever is there by then. What was in flight, and how
+ * far, Paho has told its persistence, which is a struct broker_keep of ours;
+ * the handle of the next connection finds it there and, when the broker still
+ * has the session, repeats PUBLISH or PUBREL. It no longer knows the contexts;
+ * on_delivery_complete() names the packet id instead, which is not used for
+ * anything else as long. When the session is gone, Paho forgets it all.
  *
- *   SENT ──completed──▶ gone               ┌─completed─▶ SETTLED ──handed over──▶ gone
- *     └───connection lost──▶ carried SENT ─┤
- *                                          └─dropped by Paho─▶ gone (to be published anew)
+ *   SENT ──completed──▶ gone
+ *     └──lost──▶ was it written? ──no──▶ gone: to be published anew
+ *                   └─yes─▶ CARRIED ──completed──▶ SETTLED ──handed over──▶ gone
+ *                              └──no session──▶ gone: to be published anew
  *
- * SETTLED remembers that DELIVERED is already on its way when the core, not yet
- * knowing, hands the message over once more. A write that fails half-way makes
- * Paho forget the context but not the message: ORPHANED, completed by its
- * packet id, which Paho does not use for anything else meanwhile.
+ * While a flight is CARRIED and the core hands the message over again, nothing
+ * is sent. SETTLED remembers that DELIVERED is already on its way when the core,
+ * not yet knowing, hands it over.
  */
 #include "bridge/broker.h"
+#include "bridge/broker_keep.h"
 #include "bridge/broker_mail.h"
 #include "bridge/broker_reach.h"
 #include "bridge/broker_wake.h"
@@ -70,6 +73,9 @@
 #define PROTOCOL_5       5u
 #define PROTOCOL_3_1_1   4u
 #define RECEIVE_MAX_NONE 65535u
+/* MQTT 3.1.1 has no receive maximum, but brokers have one: mosquitto 2.0 acknowledges and forgets a
+ * message beyond 20 in flight, then hangs up. */
+#define RECEIVE_MAX_3_1_1 21u
 
 enum refusal {
     REFUSED_TOPIC = 0x90,  /* MQTT 5, 3.4.2.1: topic name invalid */
@@ -103,9 +109,10 @@ struct notice {
 };
 
 enum flight_state {
-    FLIGHT_SENT,     /* Paho has it and knows its context */
-    FLIGHT_ORPHANED, /* Paho has it and has forgotten its context */
-    FLIGHT_SETTLED,  /* carried over a loss, and DELIVERED is reported */
+    FLIGHT_SENT,    /* Paho has it, and knows its context */
+    FLIGHT_LOST,    /* its connection was lost */
+    FLIGHT_CARRIED, /* Paho has it again, by its packet id only */
+    FLIGHT_SETTLED, /* carried, and DELIVERED is reported */
 };
 
 enum flight_kind {
@@ -120,8 +127,7 @@ struct flight {
     struct connection *conn;
     enum flight_kind kind;
     enum flight_state state;
-    bool carried; /* over at least one loss: in conn->carried */
-    bool silent;  /* nobody wants to know its end */
+    bool silent; /* nobody wants to know its end */
     uint8_t qos;
     int token;        /* its packet id */
     uint32_t request; /* SUBSCRIBE, UNSUBSCRIBE */
@@ -144,7 +150,7 @@ struct connection {
     uint8_t handle_protocol; /* the handle was made for */
     enum connection_state state;
     bool wanted;       /* the core wants it to be connected */
-    bool spoiled;      /* the handle must not be used for another connection */
+    bool todo_retire;  /* its connection was lost: destroy the handle */
     bool fell_back;    /* the other protocol was tried in this attempt */
     bool todo_retry;   /* connect again with the other protocol */
     bool todo_explain; /* find out why the attempt failed, and report it */
@@ -167,9 +173,12 @@ struct connection {
     char why[WHY_MAX]; /* a TLS error or the reason of a DISCONNECT, else empty */
     int fd;            /* of its socket, if ino is not 0 */
     ino_t ino;
-    struct flight flights; /* rings with a head; not carried */
-    struct flight carried;
-    uint32_t qos0; /* QoS 0 messages in Paho's queue */
+    struct broker_keep keep;
+    MQTTClient_persistence persistence; /* Paho keeps pointing to it */
+    int refused_mid;       /* of a message from the broker that was not accepted; 0: none */
+    struct flight flights; /* a ring with a head: SENT */
+    struct flight carried; /* a ring with a head: the others */
+    uint32_t qos0;         /* QoS 0 messages in Paho's queue */
 };
 
 struct broker {
@@ -339,13 +348,11 @@ static struct flight *find_carried(struct connection *c, uint64_t seq)
     return NULL;
 }
 
-static struct flight *find_orphan(struct connection *c, int token)
+static struct flight *find_carried_token(struct connection *c, int token)
 {
-    struct flight *rings[] = {&c->flights, &c->carried};
-    for (size_t i = 0; i < 2; i++)
-        for (struct flight *f = rings[i]->next; f != rings[i]; f = f->next)
-            if (f->state == FLIGHT_ORPHANED && f->token == token)
-                return f;
+    for (struct flight *f = c->carried.next; f != &c->carried; f = f->next)
+        if (f->state == FLIGHT_CARRIED && f->token == token)
+            return f;
     return NULL;
 }
 
@@ -354,7 +361,7 @@ static void settle(struct flight *f, uint8_t code)
 {
     if (!f->silent)
         report_delivered(f->conn->broker, f->conn->number, f->seq, code);
-    if (f->carried)
+    if (f->state == FLIGHT_CARRIED)
         f->state = FLIGHT_SETTLED;
     else
         put_flight(f);
@@ -369,6 +376,8 @@ static void carry_flights(struct connection *c)
         /* DELIVERED went out before the DOWN that follows: the core will not ask again. */
         if (f->state == FLIGHT_SETTLED)
             put_flight(f);
+        else
+            f->state = FLIGHT_LOST;
         f = next;
     }
     f = c->flights.next;
@@ -382,7 +391,7 @@ static void carry_flights(struct connection *c)
             f->silent = true;
             c->qos0--;
         } else if (f->qos > 0) {
-            f->carried = true;
+            f->state = FLIGHT_LOST;
             ring_remove(f);
             ring_add(&c->carried, f);
         }
@@ -391,24 +400,16 @@ static void carry_flights(struct connection *c)
     pthread_cond_broadcast(&c->broker->work);
 }
 
-/* The session at the broker is gone, and with it what Paho had sent. */
-static void drop_orphans(struct connection *c)
+/* What Paho was told to forget, because the broker has no session. */
+static void drop_carried(struct connection *c)
 {
     struct flight *f = c->carried.next;
     while (f != &c->carried) {
         struct flight *next = f->next;
-        if (f->state == FLIGHT_ORPHANED)
+        if (f->state != FLIGHT_SETTLED)
             put_flight(f);
         f = next;
     }
-}
-
-static void drop_flights(struct connection *c)
-{
-    while (c->flights.next != &c->flights)
-        put_flight(c->flights.next);
-    while (c->carried.next != &c->carried)
-        put_flight(c->carried.next);
 }
 
 /* ---- sockets ------------------------------------------------------------------------ */
@@ -507,10 +508,9 @@ static void publish_failed(struct flight *f, int code, int reason)
         settle(f, (uint8_t)reason);
     else if (f->qos == 0)
         settle(f, 0); /* at most once */
-    else if (code == MQTTASYNC_OPERATION_INCOMPLETE)
+    else if (f->state == FLIGHT_SENT && code == MQTTASYNC_OPERATION_INCOMPLETE)
         put_flight(f); /* Paho has dropped it with the session */
-    else
-        f->state = FLIGHT_ORPHANED;
+    /* Else writing it has failed: the connection is about to be lost. */
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -540,7 +540,7 @@ static void on_delivery_complete(void *ctx, MQTTAsync_token token)
 {
     struct connection *c = ctx;
     pthread_mutex_lock(&c->broker->lock);
-    struct flight *f = find_orphan(c, token);
+    struct flight *f = find_carried_token(c, token);
     if (f != NULL)
         settle(f, 0);
     pthread_mutex_unlock(&c->broker->lock);
@@ -618,7 +618,7 @@ static bool is_mailbox_full(struct broker *b, size_t octets)
 
 /* Waits until the loop has accepted the message, or until it never will and the
  * acknowledgement cannot be sent. With the lock. */
-static void wait_for_accept(struct connection *c, uint64_t token)
+static void wait_for_accept(struct connection *c, uint64_t token, int mid)
 {
     struct broker *b = c->broker;
     b->waiting = true;
@@ -644,7 +644,8 @@ static void wait_for_accept(struct connection *c, uint64_t token)
         }
     }
     b->waiting = false;
-    c->spoiled = c->spoiled || b->accepted_token != token;
+    if (b->accepted_token != token)
+        c->refused_mid = mid;
 }
 
 static int on_message(void *ctx, char *topic, int topic_len, MQTTAsync_message *message)
@@ -674,7 +675,7 @@ static int on_message(void *ctx, char *topic, int topic_len, MQTTAsync_message *
             b->qos0_notices++;
             b->qos0_octets += octets;
         } else {
-            wait_for_accept(c, b->token);
+            wait_for_accept(c, b->token, message->msgid);
         }
     }
     pthread_mutex_unlock(&b->lock);
@@ -731,7 +732,7 @@ static void connected(struct connection *c, bool session_present, const MQTTProp
     c->keepalive_s =
         (uint16_t)property(said, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, b->options.keepalive_s);
     if (!session_present)
-        drop_orphans(c);
+        drop_carried(c);
     if (!c->wanted) {
         c->todo_close = true;
         b->todo = true;
@@ -739,7 +740,8 @@ static void connected(struct connection *c, bool session_present, const MQTTProp
     } else {
         /* Paho stalls for a second when its limit is met: stay one below. */
         const uint32_t receive_max =
-            property(said, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, RECEIVE_MAX_NONE);
+            said == NULL ? RECEIVE_MAX_3_1_1
+                         : property(said, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, RECEIVE_MAX_NONE);
         uint32_t window = receive_max > 1 ? receive_max - 1 : 1;
         if (window > b->options.max_inflight)
             window = b->options.max_inflight;
@@ -844,18 +846,6 @@ static int on_tls_error(const char *text, size_t len, void *ctx)
     return 1;
 }
 
-/* MQTT 5: the broker said DISCONNECT; on_lost follows. */
-static void on_disconnect(void *ctx, MQTTProperties *properties, enum MQTTReasonCodes reason)
-{
-    struct connection *c = ctx;
-    (void)properties;
-    const char *text = MQTTReasonCode_toString(reason);
-    pthread_mutex_lock(&c->broker->lock);
-    snprintf(c->why, sizeof c->why, "the broker disconnected us: %s",
-             text != NULL ? text : "no known reason");
-    pthread_mutex_unlock(&c->broker->lock);
-}
-
 static void closed(struct connection *c)
 {
     struct broker *b = c->broker;
@@ -869,8 +859,24 @@ static void closed(struct connection *c)
         carry_flights(c);
     }
     c->state = CONNECTION_IDLE;
+    c->todo_retire = true;
+    b->todo = true;
     pthread_cond_broadcast(&b->work);
     pthread_mutex_unlock(&b->lock);
+}
+
+/* MQTT 5: the broker said DISCONNECT; on_lost follows,
+ * unless the library was just writing. */
+static void on_disconnect(void *ctx, MQTTProperties *properties, enum MQTTReasonCodes reason)
+{
+    struct connection *c = ctx;
+    (void)properties;
+    const char *text = MQTTReasonCode_toString(reason);
+    pthread_mutex_lock(&c->broker->lock);
+    snprintf(c->why, sizeof c->why, "the broker disconnected us: %s",
+             text != NULL ? text : "no known reason");
+    pthread_mutex_unlock(&c->broker->lock);
+    closed(c);
 }
 
 static void on_lost(void *ctx, char *cause)
@@ -921,6 +927,7 @@ static struct connection *add_connection(struct broker *b, uint32_t number)
     c->keepalive_s = b->options.keepalive_s;
     ring_init(&c->flights);
     ring_init(&c->carried);
+    broker_keep_init(&c->keep);
     pthread_mutex_lock(&b->lock);
     c->next = b->connections[number % BUCKETS];
     b->connections[number % BUCKETS] = c;
@@ -928,21 +935,156 @@ static struct connection *add_connection(struct broker *b, uint32_t number)
     return c;
 }
 
-static void free_handle(struct connection *c)
+/* ---- our thread: Paho's persistence, in memory ---- */
+
+static int keep_open(void **handle, const char *client_id, const char *url, void *ctx)
 {
+    (void)client_id;
+    (void)url;
+    *handle = ctx;
+    return 0;
+}
+
+static int keep_close(void *handle)
+{
+    (void)handle;
+    return 0;
+}
+
+static int keep_put(void *handle, char *key, int count, char *parts[], int lens[])
+{
+    size_t len = 0;
+    for (int i = 0; i < count; i++)
+        len += (size_t)lens[i];
+    uint8_t *at = broker_keep_put(handle, key, len);
+    for (int i = 0; i < count; i++) {
+        memcpy(at, parts[i], (size_t)lens[i]);
+        at += lens[i];
+    }
+    return 0;
+}
+
+static int keep_get(void *handle, char *key, char **out, int *out_len)
+{
+    size_t len = 0;
+    const uint8_t *octets = broker_keep_find(handle, key, &len);
+    if (octets == NULL)
+        return MQTTCLIENT_PERSISTENCE_ERROR;
+    *out = MQTTAsync_malloc(len + 1);
+    if (*out == NULL)
+        return MQTTCLIENT_PERSISTENCE_ERROR;
+    memcpy(*out, octets, len);
+    *out_len = (int)len;
+    return 0;
+}
+
+/* Paho removes what may be there, under every name it may have. */
+static int keep_remove(void *handle, char *key)
+{
+    broker_keep_remove(handle, key);
+    return 0;
+}
+
+struct key_list {
+    char **keys;
+    int count;
+};
+
+static void list_key(void *ctx, const char *name)
+{
+    struct key_list *list = ctx;
+    char *copy = MQTTAsync_malloc(strlen(name) + 1);
+    if (copy == NULL)
+        return;
+    strcpy(copy, name);
+    list->keys[list->count++] = copy;
+}
+
+static int keep_keys(void *handle, char ***keys, int *count)
+{
+    struct broker_keep *k = handle;
+    struct key_list list = {0};
+    if (k->count > 0 && (list.keys = MQTTAsync_malloc(k->count * sizeof(char *))) == NULL)
+        return MQTTCLIENT_PERSISTENCE_ERROR;
+    broker_keep_list(k, list_key, &list);
+    *keys = list.keys;
+    *count = list.count;
+    return 0;
+}
+
+static int keep_clear(void *handle)
+{
+    broker_keep_clear(handle);
+    return 0;
+}
+
+static int keep_has(void *handle, char *key)
+{
+    size_t len;
+    return broker_keep_find(handle, key, &len) != NULL ? 0 : MQTTCLIENT_PERSISTENCE_ERROR;
+}
+
+/* Paho's name for a packet: a kind, by protocol, and the packet id. */
+static void key_of(const struct connection *c, const char *kind, int mid, char *key)
+{
+    snprintf(key, BROKER_KEEP_NAME, "%s%s-%d", kind, c->handle_protocol == PROTOCOL_5 ? "5" : "",
+             mid);
+}
+
+/* ---- our thread: handles ---- */
+
+/* Which of the lost messages the next handle will find in its persistence. */
+static void sort_lost(struct connection *c)
+{
+    struct flight *f = c->carried.next;
+    while (f != &c->carried) {
+        struct flight *next = f->next;
+        char sent[BROKER_KEEP_NAME];
+        char released[BROKER_KEEP_NAME];
+        size_t len;
+        key_of(c, "s", f->token, sent);
+        key_of(c, "sc", f->token, released);
+        if (f->state == FLIGHT_LOST && (broker_keep_find(&c->keep, sent, &len) != NULL ||
+                                        broker_keep_find(&c->keep, released, &len) != NULL))
+            f->state = FLIGHT_CARRIED;
+        else if (f->state == FLIGHT_LOST)
+            put_flight(f);
+        f = next;
+    }
+}
+
+/* Destroys the handle, but not what is in flight. */
+static void retire_handle(struct connection *c)
+{
+    struct broker *b = c->broker;
+    char key[BROKER_KEEP_NAME];
     if (c->handle != NULL)
         MQTTAsync_destroy(&c->handle);
     c->handle = NULL;
-    c->spoiled = false;
     forget_socket(c);
-    pthread_mutex_lock(&c->broker->lock);
-    drop_flights(c);
-    pthread_mutex_unlock(&c->broker->lock);
+    pthread_mutex_lock(&b->lock);
+    c->todo_retire = false;
+    while (c->flights.next != &c->flights)
+        put_flight(c->flights.next);
+    /* The broker will send it again, and Paho must not take it for known. */
+    key_of(c, "r", c->refused_mid, key);
+    broker_keep_remove(&c->keep, key);
+    c->refused_mid = 0;
+    if (c->clean)
+        broker_keep_clear(&c->keep);
+    sort_lost(c);
+    pthread_mutex_unlock(&b->lock);
 }
 
 static void free_connection(struct connection *c)
 {
-    free_handle(c);
+    struct broker *b = c->broker;
+    retire_handle(c);
+    pthread_mutex_lock(&b->lock);
+    while (c->carried.next != &c->carried)
+        put_flight(c->carried.next);
+    pthread_mutex_unlock(&b->lock);
+    broker_keep_free(&c->keep);
     free(c->client_id);
     free(c->will_topic);
     free(c->will_message);
@@ -952,11 +1094,24 @@ static void free_connection(struct connection *c)
 static int make_handle(struct connection *c)
 {
     struct broker *b = c->broker;
+    c->persistence = (MQTTClient_persistence){
+        .context = &c->keep,
+        .popen = keep_open,
+        .pclose = keep_close,
+        .pput = keep_put,
+        .pget = keep_get,
+        .premove = keep_remove,
+        .pkeys = keep_keys,
+        .pclear = keep_clear,
+        .pcontainskey = keep_has,
+    };
     MQTTAsync_createOptions o = MQTTAsync_createOptions_initializer;
     o.MQTTVersion = b->protocol;
     o.maxBufferedMessages = INT32_MAX; /* our window is the limit */
+    o.restoreMessages = 0;             /* what was not written, the core hands over again */
+    o.persistQoS0 = 0;
     int rc = MQTTAsync_createWithOptions(&c->handle, b->url, c->client_id,
-                                         MQTTCLIENT_PERSISTENCE_NONE, NULL, &o);
+                                         MQTTCLIENT_PERSISTENCE_USER, &c->persistence, &o);
     if (rc != MQTTASYNC_SUCCESS) {
         c->handle = NULL;
         return rc;
@@ -1044,6 +1199,16 @@ static void fail_at_once(struct connection *c, int rc)
     pthread_mutex_unlock(&c->broker->lock);
 }
 
+/* A session of one protocol cannot be taken up with the other. */
+static void change_protocol(struct connection *c)
+{
+    retire_handle(c);
+    broker_keep_clear(&c->keep);
+    pthread_mutex_lock(&c->broker->lock);
+    drop_carried(c);
+    pthread_mutex_unlock(&c->broker->lock);
+}
+
 /* The connection is idle: Paho's connect must not be called otherwise. */
 static void try_connect(struct connection *c)
 {
@@ -1055,14 +1220,16 @@ static void try_connect(struct connection *c)
     c->why[0] = '\0';
     b->figures.connects++;
     b->connecting++;
-    const bool unusable = c->spoiled || c->handle_protocol != b->protocol;
+    const bool retire = c->todo_retire;
     pthread_mutex_unlock(&b->lock);
     if (b->wake != NULL)
         broker_wake_hurry(b->wake);
 
     int rc = MQTTASYNC_SUCCESS;
-    if (c->handle != NULL && unusable)
-        free_handle(c);
+    if (retire)
+        retire_handle(c);
+    if (c->handle_protocol != 0 && c->handle_protocol != b->protocol)
+        change_protocol(c);
     if (c->handle == NULL)
         rc = make_handle(c);
     if (rc == MQTTASYNC_SUCCESS)
@@ -1268,7 +1435,6 @@ static void publish_not_taken(struct connection *c, struct flight *f, int rc)
     bool disconnect = false;
     pthread_mutex_lock(&b->lock);
     b->figures.published--;
-    f->carried = false;
     if (rc == MQTTASYNC_BAD_UTF8_STRING) {
         settle(f, REFUSED_TOPIC);
     } else {
@@ -1323,12 +1489,10 @@ static void do_publish(struct broker *b, const struct command *command)
     if (rc != MQTTASYNC_SUCCESS) {
         publish_not_taken(c, f, rc);
     } else if (qos > 0) {
-        /* The flight may be over by now, and even be another one's; but only
-         * while nothing was orphaned, because that takes a lost connection, and
-         * connecting again is our own doing. */
+        /* The flight may be over by now, but not yet be another one's: that
+         * would be our own doing. */
         pthread_mutex_lock(&b->lock);
-        if (f->conn == c && f->seq == command->seq)
-            f->token = o.token;
+        f->token = o.token;
         pthread_mutex_unlock(&b->lock);
     }
 }
@@ -1376,12 +1540,15 @@ static void do_rest(struct broker *b)
     for (size_t i = 0; i < BUCKETS; i++) {
         for (struct connection *c = b->connections[i]; c != NULL; c = c->next) {
             pthread_mutex_lock(&b->lock);
+            const bool retire = c->todo_retire && c->state == CONNECTION_IDLE;
             const bool retry = c->todo_retry;
             const bool unknown = c->todo_explain && c->wanted;
             const bool close = c->todo_close && !c->wanted;
             c->todo_retry = false;
             c->todo_explain = false;
             pthread_mutex_unlock(&b->lock);
+            if (retire)
+                retire_handle(c);
             if (retry)
                 fall_back(c);
             else if (unknown)

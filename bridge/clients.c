@@ -152,7 +152,9 @@ void clients_remove(struct bridge *b, struct session *s)
     drop_pending(b, s);
     drop_contents(b, s);
     air_leave(b, s);
-    session_set_state(b, s, SN_DISCONNECTED);
+    const uint8_t before = s->sn.state;
+    sn_session_disconnect(&s->sn);
+    session_changed(b, s, before);
     b->status.disconnected--;
     timers_remove(&b->timers, &s->timer);
     table_remove(&s->by_number);
@@ -185,6 +187,7 @@ bool clients_move(struct bridge *b, struct session *s, const struct peer *peer)
     struct session *other = clients_find_peer(b, peer);
     if (other != NULL) {
         bridge_note(b, BRIDGE_NOTE_CLIENT_REPLACED, other, blob_bytes(s->client_id), 0);
+        air_leave(b, other);
         table_remove(&other->by_peer);
         other->link = UINT16_MAX;
         /* it cannot be reached any more; that is the same as being lost. */
@@ -199,8 +202,7 @@ bool clients_move(struct bridge *b, struct session *s, const struct peer *peer)
     s->node = node;
     s->link = peer->link;
     s->address = *peer->address;
-    radio_rtt_init(&s->rtt, b->links[s->link].config->retry_ms,
-                   b->links[s->link].config->retry_min_ms, b->links[s->link].config->retry_max_ms);
+    radio_rtt_init(&s->rtt, &b->links[s->link].rtt);
     table_add(&b->sessions_by_peer, &s->by_peer,
               peer_hash(b, peer->link, peer->address, peer->node));
     return true;

@@ -14,8 +14,7 @@ static void ask_for_will(struct bridge *b, struct session *s)
 static void supervise_dialogue(struct bridge *b, struct session *s)
 {
     const struct bridge_link_config *link = b->links[s->link].config;
-    sn_retry_start(&s->dialogue_retry, b->now_ms, radio_rtt_rto(&s->rtt), link->retry_max_ms,
-                   link->retries);
+    sn_retry_start(&s->dialogue_retry, b->now_ms, s->rtt.rto_ms, link->retry_max_ms, link->retries);
     session_reschedule(b, s);
 }
 
@@ -56,8 +55,9 @@ static void accept(struct bridge *b, struct session *s, bool clean, uint16_t kee
     s->hold_until_ms = 0;
     s->subscribe_mid = 0;
     s->subscribing = false;
-    session_set_state(b, s, SN_ACTIVE);
+    const uint8_t before = s->sn.state;
     sn_session_connect(&s->sn, b->now_ms, keepalive_s);
+    session_changed(b, s, before);
 }
 
 static void store_and_confirm(struct bridge *b, struct session *s)
@@ -65,8 +65,8 @@ static void store_and_confirm(struct bridge *b, struct session *s)
     clients_end_dialogue(b, s);
     s->dialogue = DIALOGUE_STORING;
     const uint64_t ticket = save_session(b, s, false);
-    if (!await_add(b, (struct await){
-                          .kind = AWAIT_CONNACK, .ticket = ticket, .session = s->number}))
+    if (!await_add(b,
+                   (struct await){.kind = AWAIT_CONNACK, .ticket = ticket, .session = s->number}))
         s->dialogue = DIALOGUE_NONE; /* the client repeats its CONNECT */
     session_reschedule(b, s);
 }
@@ -245,26 +245,26 @@ void connect_end(struct bridge *b, struct session *s, const struct sn_packet *p)
 {
     const uint16_t sleep_s = p->disconnect.has_duration ? p->disconnect.duration_s : 0;
     if (s->dialogue != DIALOGUE_NONE) {
-        const bool gone = !s->on_disk;
+        const bool stays = s->on_disk && sn_session_is_connected(&s->sn);
         air_send(b, s, &(struct sn_packet){.type = SN_DISCONNECT}, AIR_ACK, false);
         leave_dialogue(b, s);
-        if (gone)
+        if (!stays)
             return;
     }
     downlink_land(b, s);
     air_leave(b, s);
+    const uint8_t before = s->sn.state;
     if (sleep_s > 0) {
-        session_set_state(b, s, SN_ASLEEP);
         sn_session_sleep(&s->sn, b->now_ms, sleep_s);
+        session_changed(b, s, before);
         bridge_note(b, BRIDGE_NOTE_CLIENT_ASLEEP, s, sn_bytes(NULL, 0), sleep_s);
     } else {
-        session_set_state(b, s, SN_DISCONNECTED);
         sn_session_disconnect(&s->sn);
+        session_changed(b, s, before);
         bridge_note(b, BRIDGE_NOTE_CLIENT_DISCONNECTED, s, sn_bytes(NULL, 0), 0);
     }
     const uint64_t ticket = save_session(b, s, false);
-    await_add(
-        b, (struct await){.kind = AWAIT_DISCONNECT, .ticket = ticket, .session = s->number});
+    await_add(b, (struct await){.kind = AWAIT_DISCONNECT, .ticket = ticket, .session = s->number});
     session_reschedule(b, s);
 }
 
@@ -287,8 +287,9 @@ static void pong(struct bridge *b, struct session *s)
 /* 6.14: it is awake until everything is sent and PINGRESP ends it. */
 static void wake(struct bridge *b, struct session *s)
 {
-    session_set_state(b, s, SN_AWAKE);
+    const uint8_t before = s->sn.state;
     sn_session_wake(&s->sn, b->now_ms);
+    session_changed(b, s, before);
     s->awake_sent = 0;
     bridge_note(b, BRIDGE_NOTE_CLIENT_AWAKE, s, sn_bytes(NULL, 0), queue_count(&s->queue));
     downlink_pump(b, s);
@@ -298,8 +299,9 @@ void connect_rest(struct bridge *b, struct session *s)
 {
     assert(s->sn.state == SN_AWAKE);
     pong(b, s);
-    session_set_state(b, s, SN_ASLEEP);
+    const uint8_t before = s->sn.state;
     sn_session_rest(&s->sn, b->now_ms);
+    session_changed(b, s, before);
     save_heard(b, s);
     session_reschedule(b, s);
 }
@@ -354,8 +356,9 @@ void connect_lose(struct bridge *b, struct session *s, enum bridge_note why)
     }
     downlink_land(b, s);
     air_leave(b, s);
-    session_set_state(b, s, SN_LOST);
+    const uint8_t before = s->sn.state;
     sn_session_lose(&s->sn);
+    session_changed(b, s, before);
     if (s->clean) {
         clients_wipe(b, s);
         clients_remove(b, s);
@@ -376,8 +379,9 @@ void connect_no_answer(struct bridge *b, struct session *s)
     bridge_note(b, BRIDGE_NOTE_CLIENT_NO_ANSWER, s, sn_bytes_text(sn_state_name(s->sn.state)), 0);
     downlink_land(b, s);
     if (s->sn.state == SN_AWAKE) {
-        session_set_state(b, s, SN_ASLEEP);
+        const uint8_t before = s->sn.state;
         sn_session_rest(&s->sn, b->now_ms);
+        session_changed(b, s, before);
     }
     session_reschedule(b, s);
 }

@@ -81,7 +81,7 @@ struct message {
 struct queue {
     struct message *head;
     struct message *tail;
-    uint32_t id;         /* BRIDGE_QUEUE_BROKER or the session's */
+    uint32_t id; /* BRIDGE_QUEUE_BROKER or the session's */
     uint32_t in_memory;
     uint64_t on_disk;    /* on disk only */
     uint64_t disk_from;  /* no message on disk only has a lower seq */
@@ -93,14 +93,14 @@ struct queue {
 /* ---- sessions ------------------------------------------------------------------ */
 
 struct subscription {
-    struct subscription *next;     /* of the session */
+    struct subscription *next;      /* of the session */
     struct subscription *node_next; /* of the filter */
     struct subscription **node_from;
     struct session *session;
     struct filter *filter;
-    uint32_t key;             /* of its record */
+    uint32_t key;               /* of its record */
     uint64_t retained_until_ms; /* retained messages are for it up to here */
-    uint8_t qos;              /* granted */
+    uint8_t qos;                /* granted */
 };
 
 /* A QoS 1 or 2 PUBLISH of a sensor between its arrival and the end of its
@@ -111,7 +111,7 @@ struct exchange {
     struct message *message; /* while it is in memory */
     uint64_t seq;
     uint16_t mid;
-    uint16_t tid; /* as the sensor wrote it, for PUBACK */
+    uint16_t tid;  /* as the sensor wrote it, for PUBACK */
     uint32_t hash; /* of topic and payload; 0: not known, it is from before a restart */
     uint8_t qos;
     bool acked;     /* QoS 2: PUBREC has been sent at least once */
@@ -198,14 +198,14 @@ struct session {
     /* to the sensor */
     struct queue queue;
     struct message *flying;
-    uint8_t flight; /* enum flight */
+    uint8_t flight;    /* enum flight */
     bool reregistered; /* after PUBACK 0x02, once */
     bool waiting_for_air;
-    bool repeated;      /* the open frame went out more than once: Karn */
+    bool repeated; /* the open frame went out more than once: Karn */
     uint16_t register_mid;
     uint16_t register_tid;
-    uint32_t awake_sent; /* messages in this awake period */
-    uint64_t sent_ms;    /* when the last bit of the open frame left */
+    uint32_t awake_sent;    /* messages in this awake period */
+    uint64_t sent_ms;       /* when the last bit of the open frame left */
     uint64_t hold_until_ms; /* it is congested: nothing is sent before; 0: not so */
     struct sn_retry retry;
     struct radio_rtt rtt;
@@ -231,18 +231,18 @@ struct filter {
     struct filter *hash; /* child "#" */
     uint32_t children;
     struct subscription *subscriptions;
-    struct name *name; /* the whole filter; NULL while nobody subscribes here */
+    struct name *name;       /* the whole filter; NULL while nobody subscribes here */
     struct waiting *waiting; /* SUBSCRIBEs that wait for the broker's answer */
     struct filter *sync_next;
     struct filter *all_next;
     struct filter *all_prev;
-    uint32_t request; /* of the action under way */
-    uint8_t upstream; /* enum upstream */
-    uint8_t upstream_qos;  /* asked for at the broker */
-    uint8_t granted;       /* by the broker */
-    bool asked_for;        /* the action under way is SUBSCRIBE */
-    bool wants_retained;   /* of the next SUBSCRIBE */
-    bool in_sync;          /* on the list of those to be told to the broker */
+    uint32_t request;     /* of the action under way */
+    uint8_t upstream;     /* enum upstream */
+    uint8_t upstream_qos; /* asked for at the broker */
+    uint8_t granted;      /* by the broker */
+    bool asked_for;       /* the action under way is SUBSCRIBE */
+    bool wants_retained;  /* of the next SUBSCRIBE */
+    bool in_sync;         /* on the list of those to be told to the broker */
     struct name *level;
 };
 
@@ -258,9 +258,9 @@ struct waiting {
 /* ---- what waits for the disk ----------------------------------------------------- */
 
 enum await_kind {
-    AWAIT_PUBACK,   /* QoS 1 from a sensor; mid */
-    AWAIT_PUBREC,   /* QoS 2 from a sensor; mid */
-    AWAIT_PUBCOMP,  /* its PUBREL; mid */
+    AWAIT_PUBACK,  /* QoS 1 from a sensor; mid */
+    AWAIT_PUBREC,  /* QoS 2 from a sensor; mid */
+    AWAIT_PUBCOMP, /* its PUBREL; mid */
     AWAIT_CONNACK,
     AWAIT_REGACK,   /* mid, tid */
     AWAIT_SUBACK,   /* mid, tid, qos */
@@ -287,7 +287,9 @@ struct await {
 
 struct bridge_link {
     const struct bridge_link_config *config;
+    struct radio_rtt_limits rtt;
     struct radio_pacer *pacer; /* NULL: the link carries whatever comes */
+    bool pumping;
     struct session *air_first; /* sessions that have something and wait for air */
     struct session *air_last;
 };
@@ -303,7 +305,7 @@ struct bridge {
     bridge_emit_fn *emit;
     void *ctx;
     uint64_t now_ms;
-    uint64_t seq; /* the last one given out */
+    uint64_t seq;     /* the last one given out */
     uint64_t durable; /* the last ticket that STORED reported */
     uint64_t covered; /* the last ticket that STORED or STORE_FAILED reported */
     uint64_t random;
@@ -364,8 +366,8 @@ void bridge_note(struct bridge *b, enum bridge_note note, const struct session *
 void bridge_note_at(struct bridge *b, enum bridge_note note, uint16_t link, struct sn_bytes client,
                     struct sn_bytes detail, uint64_t number);
 
-/* Keeps the counts of states right. */
-void session_set_state(struct bridge *b, struct session *s, enum sn_state state);
+/* Keeps the counts of states right: its state was `before`. */
+void session_changed(struct bridge *b, const struct session *s, uint8_t before);
 
 /* Sets the session's timer to the earliest of what it waits for. */
 void session_reschedule(struct bridge *b, struct session *s);
@@ -515,8 +517,8 @@ void downlink_pubrec(struct bridge *b, struct session *s, uint16_t mid);
 void downlink_pubcomp(struct bridge *b, struct session *s, uint16_t mid);
 void downlink_durable(struct bridge *b, const struct await *a); /* PUBREL */
 void downlink_failed(struct bridge *b, uint64_t ticket);
-void downlink_due(struct bridge *b, struct session *s); /* its repeat is due */
-void downlink_land(struct bridge *b, struct session *s); /* the open exchange is off; kept */
+void downlink_due(struct bridge *b, struct session *s);        /* its repeat is due */
+void downlink_land(struct bridge *b, struct session *s);       /* the open exchange is off; kept */
 void downlink_forget_all(struct bridge *b, struct session *s); /* and its queue */
 
 /* ---- queue.c ---------------------------------------------------------------------- */
@@ -570,10 +572,12 @@ void air_answer(struct bridge *b, const struct peer *peer, const struct sn_packe
 /* Whether a message of this session may go out now; if not, it is put on the
  * link's list and downlink_pump() is called when its turn has come. */
 bool air_is_free(struct bridge *b, struct session *s);
-void air_leave(struct bridge *b, struct session *s); /* off that list */
+void air_leave(struct bridge *b, struct session *s); /* off that list, and nothing of it waits */
+/* What is open towards a session need not be sent any more. */
+void air_cancel(struct bridge *b, struct session *s);
 void air_pump(struct bridge *b, uint16_t link);
 uint64_t air_deadline(const struct bridge *b);
-bool air_init(struct bridge *b);
+void air_init(struct bridge *b, uint8_t *memory); /* air_memory() octets */
 size_t air_memory(const struct bridge_config *c);
 
 /* ---- restore.c -------------------------------------------------------------------- */

@@ -179,7 +179,7 @@ static void supervise(struct bridge *b, struct session *s, enum flight flight)
     s->flight = (uint8_t)flight;
     s->repeated = false;
     s->sent_ms = b->now_ms;
-    sn_retry_start(&s->retry, b->now_ms, radio_rtt_rto(&s->rtt), link->retry_max_ms, link->retries);
+    sn_retry_start(&s->retry, b->now_ms, s->rtt.rto_ms, link->retry_max_ms, link->retries);
     session_reschedule(b, s);
 }
 
@@ -323,6 +323,7 @@ static void end_flight(struct bridge *b, struct session *s)
     s->flight = FLIGHT_NONE;
     s->reregistered = false;
     sn_retry_stop(&s->retry);
+    air_cancel(b, s); /* a repeat that still waits for air */
     session_reschedule(b, s);
 }
 
@@ -343,10 +344,11 @@ static void measure(struct bridge *b, struct session *s)
 {
     const uint64_t ms = b->now_ms > s->sent_ms ? b->now_ms - s->sent_ms : 0;
     const uint32_t sample = ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+    const struct radio_rtt_limits *limits = &b->links[s->link].rtt;
     if (s->repeated)
-        radio_rtt_weak(&s->rtt, sample);
+        radio_rtt_weak_sample(&s->rtt, limits, sample);
     else
-        radio_rtt_sample(&s->rtt, sample);
+        radio_rtt_sample(&s->rtt, limits, sample);
 }
 
 void downlink_land(struct bridge *b, struct session *s)

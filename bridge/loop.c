@@ -166,9 +166,8 @@ static void watch_link(struct loop *l, uint16_t i)
         return;
     struct epoll_event e = {.events = EPOLLIN | (want_write ? EPOLLOUT : 0u),
                             .data.u64 = SOURCE_LINK + i};
-    if (fd < 0)
-        epoll_ctl(l->epoll, EPOLL_CTL_DEL, w->watched, NULL); /* gone already when it was closed */
-    else if (epoll_ctl(l->epoll, EPOLL_CTL_MOD, fd, &e) < 0)
+    /* A descriptor that was closed has left the set by itself. */
+    if (fd >= 0 && epoll_ctl(l->epoll, EPOLL_CTL_MOD, fd, &e) < 0)
         epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &e);
     w->watched = fd;
     w->watched_write = want_write;
@@ -185,26 +184,31 @@ static int open_udp(const struct config_link *c, struct radio_link **out, char *
 static int open_serial(const struct config_link *c, struct radio_link **out, char *why,
                        size_t size)
 {
-    static const enum radio_parity parity[] = {
-        [CONFIG_PARITY_NONE] = RADIO_PARITY_NONE,
-        [CONFIG_PARITY_EVEN] = RADIO_PARITY_EVEN,
-        [CONFIG_PARITY_ODD] = RADIO_PARITY_ODD,
+    static const enum radio_serial_parity parity[] = {
+        [CONFIG_PARITY_NONE] = RADIO_SERIAL_PARITY_NONE,
+        [CONFIG_PARITY_EVEN] = RADIO_SERIAL_PARITY_EVEN,
+        [CONFIG_PARITY_ODD] = RADIO_SERIAL_PARITY_ODD,
     };
-    static const enum radio_flow flow[] = {
-        [CONFIG_FLOW_NONE] = RADIO_FLOW_NONE,
-        [CONFIG_FLOW_RTSCTS] = RADIO_FLOW_RTSCTS,
-        [CONFIG_FLOW_XONXOFF] = RADIO_FLOW_XONXOFF,
+    static const enum radio_serial_flow flow[] = {
+        [CONFIG_FLOW_NONE] = RADIO_SERIAL_FLOW_NONE,
+        [CONFIG_FLOW_RTSCTS] = RADIO_SERIAL_FLOW_RTSCTS,
+        [CONFIG_FLOW_XONXOFF] = RADIO_SERIAL_FLOW_XONXOFF,
     };
-    return radio_serial_open(&(struct radio_serial_options){.device = c->device,
-                                                            .framing = c->framing,
-                                                            .frame_max = c->core.frame_max,
-                                                            .baud = c->baud,
-                                                            .data_bits = c->data_bits,
-                                                            .stop_bits = c->stop_bits,
-                                                            .parity = parity[c->parity],
-                                                            .flow = flow[c->flow_control],
-                                                            .optional = c->optional},
-                             out, why, size);
+    struct radio_serial_options o = {
+        .device = c->device,
+        .frame_max = c->core.frame_max,
+        .baud = c->baud,
+        .data_bits = c->data_bits,
+        .stop_bits = c->stop_bits,
+        .parity = parity[c->parity],
+        .flow = flow[c->flow_control],
+        .wait_at_start = c->optional,
+    };
+    if (!radio_framing_find(c->framing, &o.framing)) {
+        snprintf(why, size, "framing = %s is not in this program", c->framing);
+        return -EINVAL;
+    }
+    return radio_serial_open(&o, out, why, size);
 }
 
 static int open_links(struct loop *l)

@@ -178,7 +178,8 @@ static bool restore_session(struct bridge *b, const struct bridge_record *r)
     s->sn.sleep_s = sleep_s;
     s->sn.heard_ms = heard_ms < b->now_ms ? heard_ms : b->now_ms;
     /* One that was awake will ask again. */
-    session_set_state(b, s, state == SN_AWAKE ? SN_ASLEEP : (enum sn_state)state);
+    s->sn.state = state == SN_AWAKE ? SN_ASLEEP : state;
+    session_changed(b, s, SN_DISCONNECTED);
     return true;
 }
 

@@ -476,14 +476,13 @@ static void open_request(struct sn_client *c, enum sn_type what, struct sn_topic
                          int8_t qos, struct sn_bytes kept)
 {
     c->open.what = (uint8_t)what;
-    c->open.step = (uint8_t)what;
+    c->open.step = what == SN_PUBLISH ? 0 : (uint8_t)what; /* REGISTER may come first */
     c->open.topic_kind = (uint8_t)topic.kind;
     c->open.tid = topic.tid;
     c->open.qos = qos;
-    c->open.retain = false;
     c->open.sent = false;
     c->open.cured = false;
-    c->open.mid = take_mid(c);
+    c->open.mid = what == SN_PUBLISH ? 0 : take_mid(c);
     c->open.slot = 0;
     c->open.len = (uint16_t)kept.len;
     if (kept.len > 0) {
@@ -544,23 +543,21 @@ static void start_search(struct sn_client *c, uint64_t now_ms)
 static void start_connect(struct sn_client *c, uint64_t now_ms)
 {
     c->at_ms = SN_NEVER;
-    c->pinging = false;
     sn_retry_stop(&c->retry);
     if (!choose_gateway(c)) {
         start_search(c, now_ms);
         return;
     }
     /* Only the gateway that let us sleep still has our subscriptions and will. */
-    if (c->gateway != c->ids_of) {
-        c->resting = false;
-    }
+    const bool returning = c->resting && c->gateway == c->ids_of;
+
     c->state = SN_CLIENT_CONNECTING;
-    c->clean_sent = c->cfg->clean && !c->resting;
+    c->clean_sent = c->cfg->clean && !returning;
     if (c->clean_sent && c->will_state == WILL_DELETE) {
         c->will_state = WILL_NONE;
     }
     c->will_sent = c->will_state == WILL_NEW || c->will_state == WILL_DELETE ||
-                   (c->will_state == WILL_TOLD && !c->resting);
+                   (c->will_state == WILL_TOLD && !returning);
     c->dialogue = SN_CONNECT;
     start_retry(c, &c->retry, now_ms);
     send_dialogue(c, now_ms);
@@ -705,7 +702,7 @@ static void on_connack(struct sn_client *c, uint64_t now_ms, uint8_t code)
         forget_session(c);
     }
     /* The CONNECT has brought the will that an update was to bring. */
-    if (c->open.what == SN_WILLTOPICUPD) {
+    if (c->open.what == SN_WILLTOPICUPD && c->open.parked) {
         finish(c, SN_RESULT_ACCEPTED, SN_ACCEPTED, 0);
     }
     if (c->open.what != 0 && c->open.parked) {
@@ -1442,7 +1439,6 @@ enum sn_client_answer sn_client_disconnect(struct sn_client *c, uint64_t now_ms)
     if (is_listening(c)) {
         c->state = SN_CLIENT_CLOSING;
         c->at_ms = SN_NEVER;
-        c->pinging = false;
         start_retry(c, &c->retry, now_ms);
         send_disconnect(c, now_ms);
         finish_open(c, SN_RESULT_CANCELLED);

@@ -329,7 +329,7 @@ struct sn_client {
     struct {
         struct sn_retry retry;
         uint8_t what;       /* enum sn_type of the request; 0: none is open */
-        uint8_t step;       /* enum sn_type of the message that waits for its answer */
+        uint8_t step;       /* enum sn_type of the message to be answered; 0: not chosen yet */
         uint8_t topic_kind; /* enum sn_topic_kind */
         int8_t qos;
         bool retain;

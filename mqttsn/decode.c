@@ -4,7 +4,7 @@
 static int8_t flags_qos(uint8_t flags)
 {
     const uint8_t bits = flags >> 5 & 0x03;
-    return bits == 0x03 ? SN_QOS_MINUS_ONE : (int8_t)bits;
+    return (int8_t)(bits == 0x03 ? SN_QOS_MINUS_ONE : bits);
 }
 
 static bool flags_dup(uint8_t flags)

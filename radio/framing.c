@@ -216,10 +216,15 @@ void radio_deframer_init(struct radio_deframer *d, enum radio_framing framing, u
         .buffer = buffer,
         .room = checked ? size : size - CHECK_SIZE,
     };
+    radio_deframer_restart(d);
+}
+
+void radio_deframer_restart(struct radio_deframer *d)
+{
     begin(d);
     /* We may have come in the middle of a frame. A check would tell; slip has
      * none, so it waits for the first END. */
-    d->skip = framing == RADIO_FRAMING_SLIP;
+    d->skip = d->framing == RADIO_FRAMING_SLIP;
 }
 
 /* Everything up to the next delimiter (raw: the next silence) goes unread. */

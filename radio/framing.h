@@ -105,6 +105,9 @@ void radio_deframer_init(struct radio_deframer *d, enum radio_framing framing, u
 enum radio_deframe radio_deframer_feed(struct radio_deframer *d, const uint8_t *data, size_t len,
                                        size_t *used);
 
+/* The line is a new one: what was unfinished is forgotten, the counts are kept. */
+void radio_deframer_restart(struct radio_deframer *d);
+
 /* Whether something unfinished is held, so that silence would be news. */
 bool radio_deframer_is_inside(const struct radio_deframer *d);
 

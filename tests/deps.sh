@@ -9,8 +9,8 @@ set -eu
 packages="pkg-config libpaho-mqtt-dev libssl-dev libserialport-dev libinih-dev libsqlite3-dev"
 case "${1:-test}" in
 build) ;;
-demo) packages="$packages mosquitto mosquitto-clients python3" ;;
-test) packages="$packages mosquitto mosquitto-clients python3 libcmocka-dev libjansson-dev tshark clang
+demo) packages="$packages mosquitto mosquitto-clients socat python3" ;;
+test) packages="$packages mosquitto mosquitto-clients socat python3 libcmocka-dev libjansson-dev tshark clang
                 libclang-rt-dev clang-format clang-tidy" ;;
 *)
     echo "usage: $0 [build|demo|test]" >&2

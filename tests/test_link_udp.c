@@ -413,16 +413,45 @@ static void what_cannot_be_opened_says_why_in_one_line(void **state)
         -ENODEV, "cannot join the group 225.1.1.1:1884 (UDP): there is no such interface");
 }
 
+/* A port that was free a moment ago, so that runs side by side do not meet. */
+static uint16_t free_port(void)
+{
+    struct radio_link *const l = open_on("0.0.0.0:0");
+    const uint16_t port = radio_udp_port(l);
+    close_link(l);
+    return port;
+}
+
+static const char *with_port(const char *host, uint16_t port)
+{
+    static char text[2][80];
+    static unsigned next;
+    next = !next;
+    snprintf(text[next], sizeof(text[next]), "%s:%u", host, (unsigned)port);
+    return text[next];
+}
+
 static void no_descriptor_is_inherited_by_a_child(void **state)
 {
-    struct radio_link *const l = open_link(&(struct radio_udp_options){
-        .listen = "127.0.0.1:0", .group = "225.1.1.1:18843", .group_interface = "lo"});
+    enum { FDS = 256 };
+    bool was_open[FDS];
+    unsigned opened = 0;
     (void)state;
 
-    const int fd = radio_base(l)->ops->fd(l);
-    for (int i = fd - 2; i <= fd; i++) {
-        assert_int_equal(fcntl(i, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+    const char *const group = with_port("225.1.1.1", free_port());
+    for (int fd = 0; fd < FDS; fd++) {
+        was_open[fd] = fcntl(fd, F_GETFD) >= 0;
     }
+    struct radio_link *const l = open_link(&(struct radio_udp_options){
+        .listen = "127.0.0.1:0", .group = group, .group_interface = "lo"});
+    for (int fd = 0; fd < FDS; fd++) {
+        const int flags = fcntl(fd, F_GETFD);
+        if (flags >= 0 && !was_open[fd]) {
+            assert_int_equal(flags & FD_CLOEXEC, FD_CLOEXEC);
+            opened++;
+        }
+    }
+    assert_int_equal(opened, 3);
     close_link(l);
 }
 
@@ -470,7 +499,7 @@ static void the_group_is_heard_and_spoken_to(const char *listen, const char *gro
 static void a_group_is_heard_and_spoken_to(void **state)
 {
     (void)state;
-    the_group_is_heard_and_spoken_to("127.0.0.1:0", "225.1.1.1:18841", "lo");
+    the_group_is_heard_and_spoken_to("127.0.0.1:0", with_port("225.1.1.1", free_port()), "lo");
 }
 
 /* The loopback interface has no multicast in IPv6, so this needs another one. */
@@ -492,17 +521,20 @@ static void a_group_in_ipv6_is_heard_and_spoken_to(void **state)
     if (name[0] == '\0') {
         skip();
     }
-    the_group_is_heard_and_spoken_to("[::]:0", "[ff02::1234]:18841", name);
+    the_group_is_heard_and_spoken_to("[::]:0", with_port("[ff02::1234]", free_port()), name);
 }
 
 /* Linux hands a datagram for a group to all sockets on its port. */
 static void a_group_on_the_listening_port_is_heard_once(void **state)
 {
-    struct radio_link *const gateway = open_link(&(struct radio_udp_options){
-        .listen = "0.0.0.0:18842", .group = "225.1.1.1:18842", .group_interface = "lo"});
+    const uint16_t port = free_port();
+    struct radio_link *const gateway =
+        open_link(&(struct radio_udp_options){.listen = with_port("0.0.0.0", port),
+                                              .group = with_port("225.1.1.1", port),
+                                              .group_interface = "lo"});
     struct radio_link *const sensor = open_on("127.0.0.1:0");
     struct radio_address group;
-    const struct radio_address gateway_address = address_of("127.0.0.1", 18842);
+    const struct radio_address gateway_address = address_of("127.0.0.1", port);
     (void)state;
 
     assert_true(radio_udp_group(gateway, &group));
@@ -520,13 +552,16 @@ static void a_group_on_the_listening_port_is_heard_once(void **state)
 
 static void sharing_with_the_group_does_not_share_with_other_programs(void **state)
 {
-    struct radio_link *const l = open_link(&(struct radio_udp_options){
-        .listen = "0.0.0.0:18844", .group = "225.1.1.1:18844", .group_interface = "lo"});
+    const uint16_t port = free_port();
+    struct radio_link *const l =
+        open_link(&(struct radio_udp_options){.listen = with_port("0.0.0.0", port),
+                                              .group = with_port("225.1.1.1", port),
+                                              .group_interface = "lo"});
     (void)state;
 
     const int fd = socket(AF_INET, SOCK_DGRAM, 0);
     const int on = 1;
-    const struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(18844)};
+    const struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
     assert_int_equal(bind(fd, (const struct sockaddr *)&sa, sizeof(sa)), -1);
     close(fd);
@@ -568,8 +603,10 @@ static void frames_wait_in_order_while_the_kernel_is_full(void **state)
 
 static void a_link_with_a_group_sends_what_waited_when_its_descriptor_wakes(void **state)
 {
-    struct radio_link *const gateway = open_link(&(struct radio_udp_options){
-        .listen = "127.0.0.1:0", .group = "225.1.1.1:18845", .group_interface = "lo"});
+    struct radio_link *const gateway =
+        open_link(&(struct radio_udp_options){.listen = "127.0.0.1:0",
+                                              .group = with_port("225.1.1.1", free_port()),
+                                              .group_interface = "lo"});
     struct radio_link *const sensor = open_on("127.0.0.1:0");
     const struct radio_address to = address_of("127.0.0.1", radio_udp_port(sensor));
     const struct radio_ops *const ops = radio_base(gateway)->ops;

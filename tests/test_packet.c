@@ -284,6 +284,11 @@ static json_t *meaning_of(const json_t *vector, bool *plain)
     return meaning;
 }
 
+/* The layout of every message. SN12-5.2.1-1, SN12-5.2.1-2, SN12-5.3.1-1, SN12-5.3.3-1,
+ * SN12-5.3.4-4, SN12-5.3.4-5, SN12-5.3.8-1, SN12-5.3.12-1, SN12-5.4.1-1, SN12-5.4.4-1,
+ * SN12-5.4.4-2, SN12-5.4.6-1, SN12-5.4.7-1, SN12-5.4.8-1, SN12-5.4.9-1, SN12-5.4.12-1,
+ * SN12-5.4.12-4, SN12-5.4.14-1, SN12-5.4.15-1, SN12-5.4.17-1, SN12-5.4.18-1,
+ * SN12-5.4.19-1, SN12-5.4.20-1, SN12-5.5-1, SN12-5.5-6 */
 static void each_vector_gives_its_fields_or_its_fault(void **state)
 {
     size_t i;
@@ -670,6 +675,29 @@ static void topic_ids_and_short_names_have_their_own_limits(void **state)
     assert_fault(FRAME(7, 0x14, 0x02, 0, 1, '/', '#'), SN_FAULT_WILDCARD_IN_NAME);
 }
 
+/* SN12-5.3.12-2, SN12-5.3.14-1 */
+static void a_topic_is_checked_wherever_it_is_given(void **state)
+{
+    static const uint8_t will[] = {SN_WILLTOPIC, SN_WILLTOPICUPD};
+    (void)state;
+
+    for (size_t i = 0; i < COUNT(will); i++) {
+        assert_fault(FRAME(4, will[i], 0, 'a'), SN_OK);
+        assert_fault(FRAME(3, will[i], 0), SN_FAULT_EMPTY_TOPIC);
+        assert_fault(FRAME(6, will[i], 0, 'a', '/', '#'), SN_FAULT_WILDCARD_IN_NAME);
+        assert_fault(FRAME(4, will[i], 0, 0xFF), SN_FAULT_BAD_UTF8);
+        assert_fault(FRAME(4, will[i], 0, 0x00), SN_FAULT_NUL_IN_TOPIC);
+        assert_fault(FRAME(4, will[i], 0x60, 'a'), SN_FAULT_WILL_QOS);
+    }
+    assert_fault(FRAME(7, SN_REGISTER, 0, 0, 0, 1, '+'), SN_FAULT_WILDCARD_IN_NAME);
+    assert_fault(FRAME(7, SN_REGISTER, 0, 0, 0, 1, 0x00), SN_FAULT_NUL_IN_TOPIC);
+    assert_fault(FRAME(6, SN_SUBSCRIBE, 0, 0, 1, '+'), SN_OK);
+    assert_fault(FRAME(7, SN_SUBSCRIBE, 0, 0, 1, '+', '+'), SN_FAULT_BAD_FILTER);
+    assert_fault(FRAME(6, SN_SUBSCRIBE, 0, 0, 1, 0x00), SN_FAULT_NUL_IN_TOPIC);
+    assert_fault(FRAME(7, SN_UNSUBSCRIBE, 0, 0, 1, '+', '+'), SN_FAULT_BAD_FILTER);
+    assert_fault(FRAME(5, SN_UNSUBSCRIBE, 0, 0, 1), SN_FAULT_EMPTY_TOPIC);
+}
+
 static void a_client_id_is_text(void **state)
 {
     (void)state;
@@ -1036,6 +1064,24 @@ static void packets_print_as_one_line(void **state)
         {"\x07\x0D\x00\x05\x00\x01\x02", 7, "PUBACK tid=5 mid=1 code=invalid-topic-id"},
         {"\x03\x05\x80", 3, "CONNACK code=128"},
         {"\x02\x07", 2, "WILLTOPIC empty=1"},
+        {"\x05\x00\x07\x03\x84", 5, "ADVERTISE gw_id=7 duration_s=900"},
+        {"\x03\x01\x02", 3, "SEARCHGW radius=2"},
+        {"\x03\x02\x07", 3, "GWINFO gw_id=7"},
+        {"\x05\x02\x07 ~", 5, "GWINFO gw_id=7 gw_add=\" ~\""},
+        {"\x07\x04\x04\x02\x00\x3C\x7F", 7,
+         "CONNECT clean=1 protocol_id=2 keepalive_s=60 client_id=\"\\x7f\""},
+        {"\x04\x07\x50t", 4, "WILLTOPIC qos=2 retain=1 topic=\"t\""},
+        {"\x04\x09\x1F\x80", 4, "WILLMSG message=\"\\x1f\\x80\""},
+        {"\x07\x0A\x00\x05\x00\x06n", 7, "REGISTER tid=5 mid=6 name=\"n\""},
+        {"\x08\x13\x40\x00\x05\x00\x06\x00", 8, "SUBACK qos=2 tid=5 mid=6 code=accepted"},
+        {"\x08\x13\x00\x00\x05\x00\x06\x03", 8, "SUBACK qos=0 tid=5 mid=6 code=not-supported"},
+        {"\x07\x0B\x00\x05\x00\x06\x01", 7, "REGACK tid=5 mid=6 code=congestion"},
+        {"\x04\x0F\x12\x34", 4, "PUBREC mid=4660"},
+        {"\x06\x12\x83\x00\x06x", 6, "SUBSCRIBE dup=1 qos=0 mid=6 reserved=\"x\""},
+        {"\x07\x0C\x03\x00\x05\x00\x06", 7, "PUBLISH qos=0 reserved=5 mid=6 data=\"\""},
+        {"\x05\x16"
+         "abc",
+         5, "PINGREQ client_id=\"abc\""},
         {"\x02\x16", 2, "PINGREQ"},
         {"\x04\x18\x0E\x10", 4, "DISCONNECT duration_s=3600"},
         {"\x05\xFE\x01\x0A\x0B\x03\x05\x01", 8,
@@ -1138,6 +1184,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(of_several_faults_the_incurable_one_is_named),
         cmocka_unit_test(msgid_zero_is_a_fault_only_where_it_is_needed),
         cmocka_unit_test(topic_ids_and_short_names_have_their_own_limits),
+        cmocka_unit_test(a_topic_is_checked_wherever_it_is_given),
         cmocka_unit_test(a_client_id_is_text),
         cmocka_unit_test(each_fault_has_a_name_of_its_own),
         cmocka_unit_test(every_node_id_comes_back),

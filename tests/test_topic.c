@@ -63,6 +63,29 @@ static void every_character_passes_but_surrogates_and_nul(void **state)
     assert_int_equal(checked(sn_utf8_check, "", 1), SN_FAULT_NUL_IN_TOPIC);
 }
 
+/* A broker closes the connection that all clients share over one of these. */
+static void no_topic_has_control_characters_or_non_characters(void **state)
+{
+    uint8_t text[6] = "/";
+    (void)state;
+
+    for (uint32_t c = 1; c <= 0x10FFFF; c++) {
+        const bool surrogate = c >= 0xD800 && c <= 0xDFFF;
+        const bool control = c < 0x20 || (c >= 0x7F && c <= 0x9F);
+        const bool none = (c >= 0xFDD0 && c <= 0xFDEF) || (c & 0xFFFE) == 0xFFFE;
+        if (c == '+' || c == '#') {
+            continue;
+        }
+        const size_t len = 1 + put_utf8(c, shortest(c), text + 1);
+        const enum sn_fault want = surrogate || control || none ? SN_FAULT_BAD_UTF8 : SN_OK;
+        text[len] = 'x';
+        if (sn_topic_check_name(sn_bytes(text, len + 1)) != want ||
+            sn_topic_check_filter(sn_bytes(text, len + 1)) != want) {
+            fail_msg("U+%04X", c);
+        }
+    }
+}
+
 static void values_above_10ffff_are_refused(void **state)
 {
     uint8_t text[4];
@@ -111,6 +134,49 @@ static void cut_characters_are_refused(void **state)
             next[cut] = 0xC3;
             next[cut + 1] = 0xA9;
             assert_int_equal(checked(sn_utf8_check, next, cut + 2), SN_FAULT_BAD_UTF8);
+        }
+    }
+}
+
+/* What a character's octets hold, by the bit patterns of RFC 3629 alone. */
+static bool is_character(const uint8_t *text, size_t len)
+{
+    const uint8_t lead = (uint8_t)(len == 2 ? 0xC0 : len == 3 ? 0xE0 : 0xF0);
+    const uint8_t lead_mask = (uint8_t)(len == 2 ? 0xE0 : len == 3 ? 0xF0 : 0xF8);
+    uint32_t c = (uint32_t)(text[0] & ~lead_mask);
+    if ((text[0] & lead_mask) != lead) {
+        return false;
+    }
+    for (size_t i = 1; i < len; i++) {
+        if ((text[i] & 0xC0) != 0x80) {
+            return false;
+        }
+        c = c << 6 | (text[i] & 0x3F);
+    }
+    return shortest(c) == len && c <= 0x10FFFF && (c < 0xD800 || c > 0xDFFF);
+}
+
+/* With every second, third and fourth octet there is, not only with those that
+ * an encoder would write. */
+static void every_longer_sequence_is_a_character_or_refused(void **state)
+{
+    static const uint8_t later[] = {0x00, 0x7F, 0x80, 0xBF, 0xC0, 0xFF};
+    (void)state;
+
+    for (size_t len = 2; len <= 4; len++) {
+        for (unsigned first = 0xC0; first <= 0xFF; first++) {
+            for (unsigned second = 0; second <= 0xFF; second++) {
+                for (size_t i = 0; i < COUNT(later) * COUNT(later); i++) {
+                    const uint8_t text[] = {(uint8_t)first, (uint8_t)second,
+                                            later[i % COUNT(later)], later[i / COUNT(later)]};
+                    const bool whole = len == (first < 0xE0 ? 2u : first < 0xF0 ? 3u : 4u);
+                    const bool good = sn_utf8_check(sn_bytes(text, len)) == SN_OK;
+                    if (whole && good != is_character(text, len)) {
+                        fail_msg("%02X %02X %02X %02X: %d", text[0], text[1], text[2], text[3],
+                                 good);
+                    }
+                }
+            }
         }
     }
 }
@@ -369,9 +435,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_character_passes_but_surrogates_and_nul),
+        cmocka_unit_test(no_topic_has_control_characters_or_non_characters),
         cmocka_unit_test(values_above_10ffff_are_refused),
         cmocka_unit_test(overlong_forms_are_refused),
         cmocka_unit_test(cut_characters_are_refused),
+        cmocka_unit_test(every_longer_sequence_is_a_character_or_refused),
         cmocka_unit_test(octets_that_begin_no_character_are_refused),
         cmocka_unit_test(a_fault_is_found_behind_good_text),
         cmocka_unit_test(names_are_text_without_wildcards),

@@ -13,7 +13,10 @@
 
 #include "mqttsn/topic.h"
 #include "radio/framing.h"
+#include "radio/link_serial.h"
 #include "radio/link_udp.h"
+
+#define CLOSE_MS 60000 /* a slow line may need that long for what it has taken */
 
 const char *argp_program_version = "snbridge " SNBRIDGE_VERSION;
 
@@ -23,6 +26,7 @@ static uint8_t names[DEVICE_TOPICS_MAX][DEVICE_NAME_SIZE];
 static struct sn_client_gateway gateways[1];
 static uint8_t kept[DEVICE_FRAME_MAX];
 static uint8_t scratch[DEVICE_FRAME_MAX];
+static uint8_t waiting[DEVICE_FRAME_MAX]; /* a frame that the link had no room for yet */
 static char own_id[SN_CLIENT_ID_MAX + 1];
 static volatile sig_atomic_t signalled;
 
@@ -67,7 +71,7 @@ static const struct argp_option option_list[] = {
     {"port", 'p', "PORT", 0, "Gateway's UDP port (default 1883)", 2},
     {"serial", OPTION_SERIAL, "DEVICE", 0, "Use a serial port instead of UDP", 2},
     {"framing", OPTION_FRAMING, "NAME", 0, "cobs (default), slip, hdlc or raw", 2},
-    {"baud", OPTION_BAUD, "N", 0, "Speed of the serial port (default 115200)", 2},
+    {"baud", OPTION_BAUD, "N", 0, "Speed of the serial port (default 9600)", 2},
     {"forwarder", OPTION_FORWARDER, "NODE", 0,
      "Send as a forwarder would for this wireless node (hex digits)", 2},
     {.doc = "Connection:", .group = 3},
@@ -121,6 +125,7 @@ static void parse_node(struct device_options *o, const char *text, struct argp_s
         const int low = hex_digit(text[2 * i + 1]);
         if (high < 0 || low < 0) {
             argp_error(state, "forwarder node '%s' must be hex digits", text);
+            return;
         }
         o->node[i] = (uint8_t)(high << 4 | low);
     }
@@ -157,7 +162,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
             .host = "localhost",
             .port = 1883,
             .framing = "cobs",
-            .baud = 115200,
+            .baud = 9600,
             .keepalive_s = 60,
             .retry_ms = 3000,
             .retries = 3,
@@ -329,15 +334,40 @@ static void trace(const struct device *d, const char *direction, struct sn_bytes
 
 /* ---- the link and the client ------------------------------------------------ */
 
+/* A serial line takes a few frames, then one waits here; what does not find
+ * room even so is like a frame lost on the air. */
+static void send_frame(struct device *d, struct sn_bytes frame)
+{
+    const struct radio_ops *ops = radio_base(d->link)->ops;
+    const int rc =
+        d->waiting_len > 0 ? -EBUSY : ops->send(d->link, &d->peer, frame.data, frame.len);
+
+    d->handed += d->waiting_len == 0;
+    if (rc == -ENOBUFS) {
+        memcpy(waiting, frame.data, frame.len);
+        d->waiting_len = frame.len;
+    } else if (rc != 0) {
+        d->unsent++;
+    }
+}
+
+static void send_waiting(struct device *d)
+{
+    const size_t len = d->waiting_len;
+
+    if (len > 0) {
+        d->waiting_len = 0;
+        send_frame(d, sn_bytes(waiting, len));
+    }
+}
+
 static void on_event(void *ctx, const struct sn_client_event *e)
 {
     struct device *d = ctx;
 
     if (e->type == SN_EVENT_SEND) {
         trace(d, ">", e->send.frame);
-        /* A frame that the link cannot take is like one lost on the air. */
-        (void)radio_base(d->link)->ops->send(d->link, &d->peer, e->send.frame.data,
-                                             e->send.frame.len);
+        send_frame(d, e->send.frame);
         return;
     }
     if (e->type == SN_EVENT_DISCARDED) {
@@ -412,8 +442,19 @@ static int open_udp(struct device *d)
 
 static int open_serial(struct device *d)
 {
-    (void)d;
-    return DEVICE_FAILED;
+    char why[300];
+    struct radio_serial_options serial = {
+        .device = d->options->serial,
+        .baud = d->options->baud,
+        .frame_max = DEVICE_SERIAL_FRAME_MAX,
+    };
+
+    (void)radio_framing_find(d->options->framing, &serial.framing);
+    if (radio_serial_open(&serial, &d->link, why, sizeof why) != 0) {
+        device_say("%s", why);
+        return DEVICE_FAILED;
+    }
+    return DEVICE_OK;
 }
 
 static void make_id(uint64_t random)
@@ -453,7 +494,7 @@ int device_open(struct device *d, const struct device_options *o, sn_client_emit
     d->cfg.kept = kept;
     d->cfg.kept_size = sizeof kept;
     d->cfg.frame = scratch;
-    d->cfg.frame_size = sizeof scratch;
+    d->cfg.frame_size = o->serial != NULL ? DEVICE_SERIAL_FRAME_MAX : sizeof scratch;
     d->cfg.emit = on_event;
     d->cfg.ctx = d;
     sn_client_init(&d->client, &d->cfg, seed);
@@ -469,15 +510,28 @@ int device_open(struct device *d, const struct device_options *o, sn_client_emit
     return DEVICE_OK;
 }
 
-void device_close(struct device *d)
-{
-    radio_base(d->link)->ops->flush(d->link);
-    radio_base(d->link)->ops->close(d->link);
-}
-
 static uint64_t earliest(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
+}
+
+static bool has_left(const struct device *d)
+{
+    const struct radio_base *link = radio_base(d->link);
+
+    return d->waiting_len == 0 &&
+           (!link->up || link->count.frames_out + link->count.dropped_out >= d->handed);
+}
+
+void device_close(struct device *d)
+{
+    const uint64_t end_ms = device_now() + CLOSE_MS;
+
+    radio_base(d->link)->ops->flush(d->link);
+    while (!has_left(d) && device_now() < end_ms && signalled == 0) {
+        (void)device_wait(d, end_ms, -1);
+    }
+    radio_base(d->link)->ops->close(d->link);
 }
 
 bool device_wait(struct device *d, uint64_t until_ms, int extra_fd)
@@ -506,6 +560,7 @@ bool device_wait(struct device *d, uint64_t until_ms, int extra_fd)
     if (device_now() >= ops->deadline(d->link)) {
         ops->tick(d->link, device_now());
     }
+    send_waiting(d);
     sn_client_time(&d->client, device_now());
     ops->flush(d->link);
     return fds[1].revents != 0;

@@ -16,6 +16,8 @@
 #define DEVICE_NAME_SIZE  1024
 #define DEVICE_FRAME_MAX  65507 /* a UDP datagram carries no more */
 
+#define DEVICE_SERIAL_FRAME_MAX 256
+
 enum { DEVICE_OK = 0, DEVICE_FAILED = 1, DEVICE_USAGE = 2 }; /* exit codes */
 
 struct device_options {
@@ -56,6 +58,9 @@ struct device {
     bool was_connected; /* at least once */
     bool in_vain;       /* an attempt has failed since the last connection */
     bool interrupted;   /* SIGINT or SIGTERM came */
+    size_t waiting_len; /* octets of a frame that waits for room on the link; 0: none */
+    uint64_t handed;    /* frames handed to the link, whether it took them or not */
+    uint64_t unsent;    /* frames that could not be sent */
 
     /* The program's part: events that are not about the link. */
     sn_client_emit_fn *handle;

@@ -308,6 +308,8 @@ static void publish_next(struct publisher *p, struct sn_bytes data, size_t taken
         o->tid != 0 ? sn_topic_predefined(o->tid) : device_topic(&o->device, o->topic);
     const uint64_t now_ms = device_now();
 
+    const uint64_t unsent = p->device.unsent;
+
     p->count++;
     const enum sn_client_answer answer =
         sn_client_publish(&p->device.client, now_ms, topic, o->device.qos, o->retain, data);
@@ -316,6 +318,9 @@ static void publish_next(struct publisher *p, struct sn_bytes data, size_t taken
                    device_explain(answer));
         p->failed = true;
         p->over = answer == SN_ANSWER_BAD_TOPIC || o->source != SOURCE_LINES;
+    } else if (o->device.qos <= 0 && p->device.unsent > unsent) {
+        device_say("message %u could not be sent: the link does not take it", (unsigned)p->count);
+        p->failed = true;
     }
     memmove(p->lines.buffer, p->lines.buffer + taken, p->lines.len - taken);
     p->lines.len -= taken;
@@ -331,7 +336,7 @@ static void advance(struct publisher *p)
     struct sn_bytes data;
     size_t taken;
 
-    if (sn_client_is_busy(c)) {
+    if (sn_client_is_busy(c) || p->device.waiting_len > 0) {
         return;
     }
     const bool ready = now_ms >= p->next_ms && peek(p, &data, &taken);
@@ -362,8 +367,10 @@ static uint64_t next_turn(struct publisher *p)
     struct sn_bytes data;
     size_t taken;
 
-    return can && !sn_client_is_busy(&p->device.client) && peek(p, &data, &taken) ? p->next_ms
-                                                                                  : SN_NEVER;
+    return can && !sn_client_is_busy(&p->device.client) && p->device.waiting_len == 0 &&
+                   peek(p, &data, &taken)
+               ? p->next_ms
+               : SN_NEVER;
 }
 
 static void run(struct publisher *p)
@@ -380,7 +387,14 @@ static void run(struct publisher *p)
         }
         advance(p);
     }
-    if (!is_finished(p) || sn_client_is_busy(&d->client)) {
+    if (sn_client_is_busy(&d->client)) {
+        device_say("message %u has no answer: it may have arrived, or not%s", (unsigned)p->count,
+                   is_finished(p) ? "" : "; what follows it was not published");
+        p->failed = true;
+    } else if (!is_finished(p)) {
+        if (d->interrupted || d->was_connected) {
+            device_say("not everything was published; the last was message %u", (unsigned)p->count);
+        }
         p->failed = true;
     }
     device_leave(d);
