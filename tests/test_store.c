@@ -17,6 +17,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -38,6 +39,7 @@ static struct store *store;
 static uint64_t next_ticket;
 static struct store_options options;
 static char why[2048];
+static bool mounted; /* a file system on folder */
 
 /* What the last replay gave, as text, one event a line. */
 static char replayed[65536];
@@ -138,6 +140,8 @@ static int clean_up(void **state)
     close_store();
     disk_keep_books(false);
     disk.before_change = NULL;
+    if (mounted && umount(folder) == 0)
+        mounted = false;
     remove_folder(folder);
     return 0;
 }
@@ -1497,6 +1501,54 @@ static void fetch_waits_while_the_file_cannot_be_read(void **state)
     assert_string_equal(fetched(), "end");
 }
 
+/* A file system that is really full, for which one must be root. */
+static void a_full_file_system_is_survived(void **state)
+{
+    static char text[201];
+    char ballast[400];
+    struct bridge_event event;
+    uint64_t stored = 0;
+    (void)state;
+    if (mount("none", folder, "tmpfs", 0, "size=3m") != 0)
+        skip();
+    mounted = true;
+    memset(text, 'x', sizeof text - 1);
+    open_store();
+    snprintf(ballast, sizeof ballast, "%s/ballast", folder);
+    close(open(ballast, O_CREAT | O_WRONLY, 0600));
+    assert_int_equal(truncate(ballast, 1 << 20), 0);
+    overwrite(ballast, 0, 'b', 1 << 20);
+    do {
+        for (int i = 0; i < 100; i++)
+            put(message(1, text));
+        store_flush(store);
+        event = next_event();
+        if (event.type == BRIDGE_ON_STORED)
+            stored = event.stored.ticket;
+    } while (event.type == BRIDGE_ON_STORED && stored < 100000);
+    assert_int_equal(event.type, BRIDGE_ON_STORE_FAILED);
+    assert_true(stored > 1000);
+    for (uint64_t seq = 1; seq <= 50; seq++)
+        put(forget(1, seq));
+    put(fetch(1, 0, 1));
+    store_flush(store);
+    do
+        event = next_event();
+    while (event.type != BRIDGE_ON_FETCHED);
+    assert_int_equal(event.fetched.messages[0].seq, 51); /* forgotten, durable or not */
+    unlink(ballast);
+    do {
+        put(message(2, "room again"));
+        store_flush(store);
+        event = next_event();
+    } while (event.type != BRIDGE_ON_STORED || event.stored.ticket != next_ticket - 1);
+    reopen_store();
+    assert_string_equal(why, "");
+    assert_int_equal(count_rows(), stored - 50 +
+                                       (uint64_t)ask("SELECT count(*) FROM message"
+                                                     " WHERE queue = 2"));
+}
+
 /* ---- limits ---------------------------------------------------------------- */
 
 static void a_full_store_refuses_messages_but_lets_the_rest_through(void **state)
@@ -1951,6 +2003,7 @@ int main(int argc, char **argv)
         FACT(a_batch_without_messages_is_silent_until_it_succeeds),
         FACT(what_is_kept_does_not_grow_with_repetition),
         FACT(fetch_waits_while_the_file_cannot_be_read),
+        FACT(a_full_file_system_is_survived),
         FACT(a_full_store_refuses_messages_but_lets_the_rest_through),
         FACT(what_waits_in_memory_is_bounded),
         FACT(the_file_does_not_grow_while_messages_come_and_go),
