@@ -48,7 +48,9 @@ T        ?= *
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_$(T).c))
 BENCHES  := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
 FUZZERS  := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz_$(T).c))
-SCRIPTS  := $(wildcard tests/e2e/test_$(T).py)
+SCRIPTS  := $(wildcard tests/e2e/test_$(T).py) \
+            $(foreach x,$(wildcard tests/tshark_$(T).py), \
+              "$(x) $(patsubst tests/tshark_%.py,$(BUILD)/tests/test_%,$(x))")
 LINT     := $(if $(filter * lint,$(T)),tests/lint)
 
 JOBS     ?= $(shell nproc 2>/dev/null || echo 2)

@@ -52,9 +52,11 @@ struct config_link {
     const char *profile; /* where the defaults of core came from */
 
     /* type = udp */
-    const char *listen;    /* "0.0.0.0:1883", "[::]:1883" */
-    const char *multicast; /* group and port, as above; NULL: none */
-    uint16_t advertise_s;  /* 0: no ADVERTISE */
+    const char *listen;              /* "0.0.0.0:1883", "[::]:1883" */
+    const char *multicast;           /* group and port, as above; NULL: none */
+    const char *multicast_interface; /* NULL: the kernel chooses */
+    uint8_t multicast_hops;
+    uint16_t advertise_s; /* 0: no ADVERTISE */
 
     /* type = serial */
     const char *device;

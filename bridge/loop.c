@@ -178,6 +178,8 @@ static int open_udp(const struct config_link *c, struct radio_link **out, char *
 {
     return radio_udp_open(&(struct radio_udp_options){.listen = c->listen,
                                                       .group = c->multicast,
+                                                      .group_interface = c->multicast_interface,
+                                                      .group_hops = c->multicast_hops,
                                                       .frame_max = c->core.frame_max},
                           out, why, size);
 }
