@@ -39,6 +39,8 @@ RADIO_O  := $(call objects,$(wildcard radio/*.c))
 BRIDGE_O := $(call objects,$(filter-out $(MAINS),$(wildcard bridge/*.c)))
 SIM_O    := $(call objects,$(filter-out $(MAINS),$(wildcard sim/*.c)))
 TOOLS_O  := $(call objects,$(filter-out tools/sn%,$(wildcard tools/*.c)))
+# What several tests share.
+SHARED_O := $(call objects,$(filter-out tests/test_% tests/bench_% tests/fuzz_%,$(wildcard tests/*.c)))
 ALL_O    := $(SIM_O) $(BRIDGE_O) $(RADIO_O) $(MQTTSN_O) $(TOOLS_O)
 
 PROGRAMS := $(if $(wildcard bridge/main.c),$(BUILD)/snbridge) \
@@ -82,13 +84,13 @@ $(BUILD)/snsim: $(BUILD)/sim/main.o $(SIM_O) $(BRIDGE_O) $(RADIO_O) $(MQTTSN_O)
 $(BUILD)/sn%: $(BUILD)/tools/sn%.o $(TOOLS_O) $(RADIO_O) $(MQTTSN_O)
 	$(call SHOW,LD)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
 
-$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(ALL_O)
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(SHARED_O) $(ALL_O)
 	$(call SHOW,LD)$(CC) $(ALL_CFLAGS) -o $@ $^ $(TEST_LIBS) $(LIBS)
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(ALL_O)
 	$(call SHOW,LD)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
 
-$(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz_%.o $(ALL_O)
+$(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz_%.o $(SHARED_O) $(ALL_O)
 	$(call SHOW,LD)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -139,3 +139,33 @@ size_t arena_left(const struct arena *a)
         left += ARENA_PAGE;
     return left;
 }
+
+size_t arena_block(size_t size)
+{
+    assert(size <= ARENA_BLOCK_MAX);
+    return class_size[class_of(size)];
+}
+
+static bool is_listed(const struct arena_page *list, const struct arena_page *p)
+{
+    while (list != NULL && list != p)
+        list = list->next;
+    return list != NULL;
+}
+
+void arena_check(const struct arena *a)
+{
+    size_t used = 0;
+    for (uint32_t i = 0; i < a->fresh; i++) {
+        const struct arena_page *p = &a->pages[i];
+        const bool is_partial = p->taken > 0 && p->taken < blocks_in(p);
+        uint32_t free = 0;
+        for (const struct arena_block *block = p->free; block != NULL; block = block->next)
+            free++;
+        assert(p->fresh <= blocks_in(p) && p->taken + free == p->fresh);
+        assert(is_listed(a->partial[p->class], p) == is_partial);
+        assert(is_listed(a->stock, p) == (p->taken == 0));
+        used += (size_t)p->taken * p->block;
+    }
+    assert(used == a->used);
+}

@@ -44,4 +44,10 @@ void arena_put(struct arena *a, void *block);
 size_t arena_used(const struct arena *a);
 size_t arena_left(const struct arena *a);
 
+/* What a block of size octets takes. */
+size_t arena_block(size_t size);
+
+/* Asserts that pages, lists and counts agree. Slow; for bridge_check(). */
+void arena_check(const struct arena *a);
+
 #endif

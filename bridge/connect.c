@@ -76,6 +76,7 @@ void connect_done(struct bridge *b, struct session *s)
     if (s->dialogue != DIALOGUE_STORING)
         return;
     s->dialogue = DIALOGUE_NONE;
+    session_reschedule(b, s); /* silence counts from here on */
     bridge_note(b, BRIDGE_NOTE_CLIENT_CONNECTED, s, sn_bytes(NULL, 0), s->sn.keepalive_s);
     air_send(b, s, &(struct sn_packet){.type = SN_CONNACK, .code = SN_ACCEPTED}, AIR_ACK, false);
     downlink_pump(b, s);

@@ -13,6 +13,7 @@
  *   await.c       what is to be said once the disk has something
  *   air.c         frames on their way out, at the pace the link carries
  *   restore.c     state records, written and read back
+ *   check.c       everything that can be recomputed, compared
  */
 #ifndef BRIDGE_CORE_H
 #define BRIDGE_CORE_H
@@ -52,6 +53,14 @@ struct topic {
     struct name *name;
     uint16_t tid;
     bool known; /* the device has been told in this connection */
+};
+
+/* A topic id of the configuration. */
+struct predefined {
+    struct table_link link;
+    struct sn_bytes client; /* empty: every client */
+    uint16_t tid;
+    struct name *name;
 };
 
 /* ---- queues ------------------------------------------------------------------ */

@@ -134,13 +134,6 @@ void topics_remove_all(struct bridge *b, struct session *s)
 
 /* ---- predefined ids --------------------------------------------------------------- */
 
-struct predefined {
-    struct table_link link;
-    struct sn_bytes client; /* empty: every client */
-    uint16_t tid;
-    struct name *name;
-};
-
 static uint32_t predefined_hash(const struct bridge *b, struct sn_bytes client, uint32_t tid)
 {
     return table_hash(b->config->seed + tid, client.data, client.len);

@@ -97,3 +97,11 @@ uint64_t timers_next(const struct timers *t)
 {
     return t->count > 0 ? t->heap[1]->heap_ms : TIMER_NEVER;
 }
+
+void timers_check(const struct timers *t)
+{
+    for (uint32_t i = 1; i <= t->count; i++) {
+        assert(t->heap[i]->at == i && t->heap[i]->heap_ms <= t->heap[i]->due_ms);
+        assert(i == 1 || t->heap[i / 2]->heap_ms <= t->heap[i]->heap_ms);
+    }
+}

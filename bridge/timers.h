@@ -35,6 +35,9 @@ void timers_remove(struct timers *t, struct timer *timer);
 /* One timer that is due at now_ms, stopped by this call; NULL when none is. */
 struct timer *timers_due(struct timers *t, uint64_t now_ms);
 
+/* Asserts that the heap is in order and every timer knows its place. */
+void timers_check(const struct timers *t);
+
 /* No deadline comes before this. */
 uint64_t timers_next(const struct timers *t);
 

@@ -1,0 +1,306 @@
+#include "bridge/core.h"
+
+#include <assert.h>
+
+/* Everything is walked from the sessions, the filters and the queues; what is
+ * found is summed up and must be all that there is. */
+struct sums {
+    size_t memory;
+    uint64_t name_refs;
+    uint64_t down_queued;
+    uint32_t clients;
+    uint32_t active;
+    uint32_t asleep;
+    uint32_t lost;
+    uint32_t disconnected;
+    uint32_t subscriptions;
+    uint32_t timers;
+    uint32_t waiting_for_air;
+};
+
+static void block(struct sums *sums, size_t size)
+{
+    sums->memory += arena_block(size);
+}
+
+static void blob(struct sums *sums, const struct blob *blob)
+{
+    if (blob != NULL)
+        block(sums, sizeof(*blob) + blob->len);
+}
+
+static void name(const struct bridge *b, struct sums *sums, const struct name *name)
+{
+    assert(name->refs > 0 && name_find(b, name_bytes(name)) == name);
+    sums->name_refs++;
+}
+
+/* ---- queues ---------------------------------------------------------------------- */
+
+static void queue(const struct bridge *b, struct sums *sums, const struct queue *q)
+{
+    uint32_t count = 0;
+    const struct message *before = NULL;
+    for (const struct message *m = q->head; m != NULL; before = m, m = m->next) {
+        assert(m->prev == before && (before == NULL || before->seq < m->seq));
+        assert(m->seq <= b->seq && m->qos <= 2);
+        assert(m->qos == 0 || q->on_disk == 0 || m->seq < q->disk_from);
+        assert(m->exchange == NULL || m->exchange->message == m);
+        name(b, sums, m->topic);
+        block(sums, sizeof(*m) + m->len);
+        count++;
+    }
+    assert(q->tail == before && q->in_memory == count);
+    assert(q->on_disk == 0 || q->disk_from <= q->disk_last);
+}
+
+static void uplink(const struct bridge *b, struct sums *sums)
+{
+    uint32_t inflight = 0;
+    uint32_t inflight0 = 0;
+    uint64_t qos0 = 0;
+    const struct message *first = NULL;
+    queue(b, sums, &b->uplink);
+    for (const struct message *m = b->uplink.head; m != NULL; m = m->next) {
+        if (first == NULL && !m->published)
+            first = m;
+        assert(first == NULL || !m->published); /* what is handed over comes first */
+        inflight += m->published && m->qos > 0;
+        inflight0 += m->published && m->qos == 0;
+        qos0 += m->qos == 0;
+    }
+    assert(b->next_publish == first);
+    assert(b->inflight == inflight && b->inflight0 == inflight0 && b->qos0_waiting == qos0);
+    assert(b->broker == BROKER_IS_UP || inflight + inflight0 == 0);
+    assert(b->status.up.queued == queue_count(&b->uplink));
+}
+
+/* ---- sessions ---------------------------------------------------------------------- */
+
+static void topics(const struct bridge *b, struct sums *sums, const struct session *s)
+{
+    uint32_t count = 0;
+    for (const struct topic *t = s->topics; t != NULL; t = t->next) {
+        assert(t->session == s && t->tid != 0 && t->tid != 0xFFFF);
+        assert(topics_find(b, s, t->tid) == t && topics_find_name(b, s, t->name) == t);
+        name(b, sums, t->name);
+        block(sums, sizeof(*t));
+        count++;
+    }
+    assert(s->topic_count == count && count <= b->config->max_topics);
+}
+
+static void subscriptions(struct sums *sums, const struct session *s)
+{
+    uint32_t count = 0;
+    for (const struct subscription *sub = s->subscriptions; sub != NULL; sub = sub->next) {
+        assert(sub->session == s && sub->qos <= 2 && sub->key <= s->next_key);
+        assert(*sub->node_from == sub && sub->filter->name != NULL);
+        for (const struct subscription *other = sub->next; other != NULL; other = other->next)
+            assert(other->key != sub->key && other->filter != sub->filter);
+        block(sums, sizeof(*sub));
+        count++;
+    }
+    assert(s->subscription_count == count);
+    sums->subscriptions += count;
+}
+
+static void exchanges(struct sums *sums, const struct session *s)
+{
+    uint32_t count = 0;
+    for (const struct exchange *e = s->exchanges; e != NULL; e = e->next) {
+        assert(e->session == s && (e->qos == 1 || e->qos == 2));
+        assert(e->message == NULL || (e->message->exchange == e && e->message->seq == e->seq));
+        assert(e->message == NULL || !e->delivered);
+        for (const struct exchange *other = e->next; other != NULL; other = other->next)
+            assert(other->mid != e->mid && other->seq != e->seq);
+        block(sums, sizeof(*e));
+        count++;
+    }
+    assert(s->exchange_count == count && count <= EXCHANGES_MAX);
+}
+
+static void dialogue(const struct bridge *b, struct sums *sums, const struct session *s)
+{
+    const bool asks = s->dialogue == DIALOGUE_TOPIC || s->dialogue == DIALOGUE_MESSAGE;
+    assert((s->pending != NULL) == asks && (s->dialogue_retry.due_ms != SN_NEVER) == asks);
+    if (s->pending == NULL)
+        return;
+    assert((s->pending->will_topic != NULL) == (s->dialogue == DIALOGUE_MESSAGE));
+    if (s->pending->will_topic != NULL)
+        name(b, sums, s->pending->will_topic);
+    block(sums, sizeof(*s->pending));
+}
+
+static void flight(const struct session *s)
+{
+    const bool flies = s->flight != FLIGHT_NONE;
+    assert((s->flying != NULL) == flies);
+    assert(!flies || queue_find(&s->queue, s->flying->seq) == s->flying);
+    assert(!flies || s->sn.state == SN_ACTIVE || s->sn.state == SN_AWAKE);
+    assert(!flies || s->link != UINT16_MAX);
+    assert((s->retry.due_ms != SN_NEVER) == (flies && s->flight != FLIGHT_RECEIVED));
+}
+
+static void session(const struct bridge *b, struct sums *sums, const struct session *s)
+{
+    assert(clients_find_number(b, s->number) == s);
+    assert(clients_find_id(b, blob_bytes(s->client_id)) == s);
+    assert(s->link == UINT16_MAX || s->link < b->config->link_count);
+    assert((s->by_peer.from != NULL) == (s->link != UINT16_MAX));
+    if (s->link != UINT16_MAX) {
+        const struct peer peer = {
+            .link = s->link, .address = &s->address, .node = blob_bytes(s->node)};
+        assert(clients_find_peer(b, &peer) == s);
+    }
+    sums->clients++;
+    sums->active += s->sn.state == SN_ACTIVE;
+    sums->asleep += s->sn.state == SN_ASLEEP || s->sn.state == SN_AWAKE;
+    sums->lost += s->sn.state == SN_LOST;
+    sums->disconnected += s->sn.state == SN_DISCONNECTED;
+    sums->timers += s->timer.at != 0;
+    sums->waiting_for_air += s->waiting_for_air;
+    assert(s->timer.due_ms == TIMER_NEVER || s->timer.at != 0);
+    if (b->started && s->dialogue == DIALOGUE_NONE)
+        assert(s->timer.due_ms <= sn_session_deadline(&s->sn));
+    assert(s->timer.due_ms <= s->retry.due_ms && s->timer.due_ms <= s->dialogue_retry.due_ms);
+
+    topics(b, sums, s);
+    subscriptions(sums, s);
+    exchanges(sums, s);
+    dialogue(b, sums, s);
+    queue(b, sums, &s->queue);
+    flight(s);
+    sums->down_queued += queue_count(&s->queue);
+    if (s->will.topic != NULL)
+        name(b, sums, s->will.topic);
+    blob(sums, s->will.message);
+    blob(sums, s->client_id);
+    blob(sums, s->node);
+    block(sums, sizeof(*s));
+}
+
+static void sessions(const struct bridge *b, struct sums *sums)
+{
+    for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++)
+        for (struct table_link *l = b->sessions_by_number.buckets[i]; l != NULL; l = l->next)
+            session(b, sums, TABLE_ENTRY(l, struct session, by_number));
+    const struct bridge_status *status = &b->status;
+    assert(sums->clients == status->clients && sums->active == status->active);
+    assert(sums->asleep == status->asleep && sums->lost == status->lost);
+    assert(sums->disconnected == status->disconnected);
+    assert(sums->subscriptions == status->subscriptions);
+    assert(sums->down_queued == status->down.queued);
+    assert(sums->clients <= b->config->max_clients);
+    assert(sums->timers + (b->broker_timer.at != 0) == b->timers.count);
+}
+
+/* ---- filters ------------------------------------------------------------------------- */
+
+static void filters(const struct bridge *b, struct sums *sums)
+{
+    uint32_t nodes = 0;
+    uint32_t children = b->root.children;
+    uint32_t subscribed = 0;
+    uint32_t subscribers = 0;
+    uint32_t listed = 0;
+    uint32_t pending = 0;
+    const struct filter *before = NULL;
+    for (const struct filter *f = b->filters_first; f != NULL; before = f, f = f->all_next) {
+        assert(f->all_prev == before && f->parent != NULL);
+        assert(f->name == NULL || filter_find(b, name_bytes(f->name)) == f);
+        assert(f->name != NULL || (f->subscriptions == NULL && f->waiting == NULL && !f->in_sync));
+        nodes++;
+        children += f->children;
+        subscribed += f->subscriptions != NULL;
+        listed += f->in_sync;
+        pending += f->upstream == UPSTREAM_PENDING;
+        for (const struct subscription *s = f->subscriptions; s != NULL; s = s->node_next) {
+            assert(s->filter == f);
+            subscribers++;
+        }
+        for (const struct waiting *w = f->waiting; w != NULL; w = w->next)
+            block(sums, sizeof(*w));
+        name(b, sums, f->level);
+        if (f->name != NULL)
+            name(b, sums, f->name);
+        block(sums, sizeof(*f));
+    }
+    assert(children == nodes);
+    assert(subscribed == b->status.filters && subscribers == b->status.subscriptions);
+    assert(pending == b->sync_open && (b->broker == BROKER_IS_UP || pending == 0));
+    const struct filter *last = NULL;
+    for (const struct filter *f = b->sync_first; f != NULL; last = f, f = f->sync_next) {
+        assert(f->in_sync && listed > 0);
+        listed--;
+    }
+    assert(listed == 0 && b->sync_last == last);
+}
+
+/* ---- the rest -------------------------------------------------------------------------- */
+
+static void awaits(const struct bridge *b, struct sums *sums)
+{
+    uint64_t ticket = 0;
+    const struct await *last = NULL;
+    for (const struct await *a = b->await_first; a != NULL; last = a, a = a->next) {
+        assert(a->ticket >= ticket && a->ticket <= b->seq && a->ticket > b->durable);
+        ticket = a->ticket;
+        block(sums, sizeof(*a));
+    }
+    assert(b->await_last == last && b->durable <= b->covered && b->covered <= b->seq);
+}
+
+static void air(const struct bridge *b, const struct sums *sums)
+{
+    uint32_t waiting = 0;
+    for (uint16_t i = 0; i < b->config->link_count; i++) {
+        const struct session *last = NULL;
+        for (const struct session *s = b->links[i].air_first; s != NULL;
+             last = s, s = s->air_next) {
+            assert(s->waiting_for_air && s->link == i);
+            waiting++;
+        }
+        assert(b->links[i].air_last == last);
+    }
+    assert(waiting == sums->waiting_for_air);
+}
+
+static void account(const struct bridge_account *a)
+{
+    assert(a->accepted == a->delivered + a->expired + a->dropped + a->queued);
+}
+
+void bridge_check(const struct bridge *b)
+{
+    struct sums sums = {0};
+    arena_check(&b->arena);
+    timers_check(&b->timers);
+    uplink(b, &sums);
+    sessions(b, &sums);
+    filters(b, &sums);
+    awaits(b, &sums);
+    air(b, &sums);
+    if (b->started) {
+        account(&b->status.up);
+        account(&b->status.down);
+    }
+
+    for (uint32_t i = 0; i <= b->predefined_by_tid.mask; i++) {
+        for (struct table_link *l = b->predefined_by_tid.buckets[i]; l != NULL; l = l->next) {
+            const struct predefined *p = TABLE_ENTRY(l, struct predefined, link);
+            name(b, &sums, p->name);
+            block(&sums, sizeof(*p));
+        }
+    }
+    uint64_t refs = 0;
+    for (uint32_t i = 0; i <= b->names.mask; i++) {
+        for (struct table_link *l = b->names.buckets[i]; l != NULL; l = l->next) {
+            const struct name *n = TABLE_ENTRY(l, struct name, link);
+            refs += n->refs;
+            block(&sums, sizeof(*n) + n->len);
+        }
+    }
+    assert(refs == sums.name_refs);
+    assert(sums.memory == arena_used(&b->arena));
+}

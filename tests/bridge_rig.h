@@ -1,0 +1,97 @@
+/* A bridge on a bench: one core with a model of everything around it.
+ *
+ * A test is a transcript. Lines that something from outside begins are fed in,
+ * every other line is what the bridge must say next, word for word and nothing
+ * else. Single quotes stand for double quotes.
+ *
+ *   play(r, "a > CONNECT keepalive_s=60 client_id='a'",
+ *        "save session 1",
+ *        "stored",
+ *        "* CLIENT_CONNECTED a",
+ *        "a < CONNACK code=accepted");
+ *
+ * What may come from outside:
+ *   NAME > PACKET         a frame as sn_print() writes it, from peer NAME; NAME@1
+ *                         is on link 1, NAME/NODE is behind forwarder NAME
+ *   NAME > hex 0102       octets as they are
+ *   stored [SEQ]          the disk has everything, or everything up to SEQ
+ *   store failed          the disk refuses the messages that wait for it
+ *   fetched               the answer to the oldest FETCH
+ *   broker up [session] [window N] [qos N]
+ *   broker down
+ *   delivered SEQ [code N]
+ *   subscribed N CODE     the answer to request N
+ *   unsubscribed N
+ *   message [token N] qos=Q [retain] [expiry N] TOPIC 'PAYLOAD'
+ *   wait MS               time passes; "+MS" stands before what is said meanwhile
+ *   crash                 a new bridge, with what the disk had
+ *   kill                  the same, after the disk has got everything
+ *   stop
+ *
+ * bridge_check() and the rules of the seams are applied after every step: what
+ * store.h and broker.h promise each other, that nothing acknowledged is missing
+ * from both the disk and the broker, and that a restart sends nothing.
+ *
+ * With the environment variable RIG_SHOW the whole transcript is printed, and a
+ * difference does not end the test: the way to write a new one.
+ */
+#ifndef TESTS_BRIDGE_RIG_H
+#define TESTS_BRIDGE_RIG_H
+
+#include "bridge/bridge.h"
+
+struct rig;
+
+struct rig_options {
+    struct bridge_config config;
+    struct bridge_link_config links[2];
+    size_t memory; /* beyond the least; 0: 4 MiB */
+    bool quiet;    /* no transcript is made: for the fuzzer */
+    /* Told of every action after the rig has seen it; may be NULL. */
+    void (*watch)(void *ctx, const struct bridge_action *a);
+    void *ctx;
+};
+
+/* Two links; forwarders, roaming and QoS -1 allowed on both; T_retry 10 s fixed,
+ * 3 repeats; ack = stored; three predefined ids: 1 for every client, 2 for every
+ * client, 2 another for client "a". */
+void rig_defaults(struct rig_options *o);
+
+/* A bridge that has started with an empty disk and whose broker is down (and up
+ * after `broker up`). The transcript begins after that. */
+struct rig *rig_new(const struct rig_options *o);
+void rig_free(struct rig *r);
+
+#define play(r, ...) rig_play(r, __FILE__, __LINE__, (const char *const[]){__VA_ARGS__, NULL})
+void rig_play(struct rig *r, const char *file, int line, const char *const *lines);
+
+/* ---- the same by calls, for programs that make up their events ---- */
+
+/* Feeds one event, checks everything. */
+void rig_step(struct rig *r, const struct bridge_event *event);
+void rig_pass(struct rig *r, uint64_t ms); /* time passes, timers run */
+void rig_frame(struct rig *r, const char *peer, const struct sn_packet *p);
+void rig_commit(struct rig *r, uint64_t up_to);
+void rig_refuse(struct rig *r);
+bool rig_fetched(struct rig *r); /* false: no FETCH was open */
+void rig_broker_up(struct rig *r, bool session, uint16_t window, uint8_t max_qos);
+void rig_broker_down(struct rig *r);
+void rig_delivered(struct rig *r, uint64_t seq, uint8_t code);
+void rig_restart(struct rig *r, bool committed);
+
+uint64_t rig_now(const struct rig *r);
+struct bridge *rig_bridge(const struct rig *r);
+void rig_status(const struct rig *r, struct bridge_status *out);
+
+/* What is open. */
+size_t rig_undecided(const struct rig *r, uint64_t *seqs, size_t size); /* at the broker */
+size_t rig_fetches(const struct rig *r);
+size_t rig_uncommitted(const struct rig *r);
+bool rig_wants_broker(const struct rig *r); /* CONNECT was asked for */
+size_t rig_rows(const struct rig *r);       /* messages on the disk */
+
+/* "a", "a@1", "fwd/n1" */
+void rig_peer_name(uint16_t link, const struct radio_address *to, struct sn_bytes node, char *out,
+                   size_t size);
+
+#endif
