@@ -34,10 +34,14 @@ static void carve_tables(struct bridge *b, struct layout *l, const struct bridge
         struct table *table;
         uint32_t count;
     } tables[] = {
-        {&b->sessions_by_number, clients}, {&b->sessions_by_id, clients},
-        {&b->sessions_by_peer, clients},   {&b->names, many},
-        {&b->topics_by_tid, many},         {&b->topics_by_name, many},
-        {&b->filters, many},               {&b->filters_by_request, clients},
+        {&b->sessions_by_number, clients},
+        {&b->sessions_by_id, clients},
+        {&b->sessions_by_peer, clients},
+        {&b->names, many},
+        {&b->topics_by_tid, many},
+        {&b->topics_by_name, many},
+        {&b->filters, many},
+        {&b->filters_by_request, clients},
         {&b->predefined_by_tid, (uint32_t)c->predefined_count},
     };
     for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {

@@ -4,7 +4,8 @@
 
 #include "mqttsn/topic.h"
 
-#define MEMORY_PER_CLIENT 8 /* QoS 1 and 2 messages of one client kept in memory; more wait on disk */
+#define MEMORY_PER_CLIENT                                                                          \
+    8 /* QoS 1 and 2 messages of one client kept in memory; more wait on disk */
 
 /* ---- from the broker to the queues of sensors ------------------------------------- */
 

@@ -298,10 +298,11 @@ void uplink_will(struct bridge *b, const struct session *s)
 static uint64_t mark(struct bridge *b, uint64_t seq, uint8_t flags)
 {
     const uint64_t ticket = bridge_next_seq(b);
-    bridge_emit(b, &(struct bridge_action){
-                       .type = BRIDGE_DO_MARK,
-                       .row = {.ticket = ticket, .queue = BRIDGE_QUEUE_BROKER, .seq = seq,
-                               .flags = flags}});
+    bridge_emit(
+        b,
+        &(struct bridge_action){
+            .type = BRIDGE_DO_MARK,
+            .row = {.ticket = ticket, .queue = BRIDGE_QUEUE_BROKER, .seq = seq, .flags = flags}});
     return ticket;
 }
 
@@ -471,7 +472,8 @@ void uplink_fetched(struct bridge *b, const struct bridge_event *event)
         const struct bridge_message *from = &event->fetched.messages[i];
         struct session *s = from->qos == 2 ? clients_find_number(b, from->session) : NULL;
         struct exchange *e = s == NULL ? NULL : exchanges_find(s, from->mid);
-        struct message *m = e != NULL && e->seq == from->seq ? queue_find(&b->uplink, e->seq) : NULL;
+        struct message *m =
+            e != NULL && e->seq == from->seq ? queue_find(&b->uplink, e->seq) : NULL;
         if (m != NULL) {
             e->message = m;
             m->exchange = e;
@@ -524,7 +526,6 @@ void uplink_delivered(struct bridge *b, uint64_t seq, uint8_t code)
     }
     uplink_pump(b);
 }
-
 
 void uplink_broker_down(struct bridge *b)
 {
