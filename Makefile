@@ -63,7 +63,7 @@ $(BUILD)/sn%: $(BUILD)/tools/sn%.o $(TOOLS_O) $(RADIO_O) $(MQTTSN_O)
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BRIDGE_O) $(RADIO_O) $(MQTTSN_O) $(TOOLS_O)
 	$(CC) $(ALL_CFLAGS) -o $@ $^ -lcmocka $(LIBS)
 
-$(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(RADIO_O) $(MQTTSN_O)
+$(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(BRIDGE_O) $(RADIO_O) $(MQTTSN_O)
 	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
