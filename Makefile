@@ -50,7 +50,9 @@ T        ?= *
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_$(T).c))
 BENCHES  := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
 FUZZERS  := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz_$(T).c))
-SCRIPTS  := $(wildcard tests/e2e/test_$(T).py)
+SCRIPTS  := $(wildcard tests/e2e/test_$(T).py) \
+            $(foreach x,$(wildcard tests/tshark_$(T).py), \
+              "$(x) $(patsubst tests/tshark_%.py,$(BUILD)/tests/test_%,$(x))")
 LINT     := $(if $(filter * lint,$(T)),tests/lint)
 
 JOBS     ?= $(shell nproc 2>/dev/null || echo 2)
@@ -163,9 +165,9 @@ install: all ## into PREFIX=/usr/local, below DESTDIR
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(BUILD)/libmqttsn.a $(DESTDIR)$(PREFIX)/lib
 	install -m 644 $(wildcard mqttsn/*.h) $(DESTDIR)$(PREFIX)/include/mqttsn
-	for page in $(wildcard man/*.[1-8]); do \
+	for page in $(wildcard tools/*.1 bridge/*.8 sim/*.1); do \
 	  install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
-	for unit in $(wildcard systemd/*.service); do \
+	for unit in $(wildcard bridge/*.service); do \
 	  install -D -m 644 $$unit $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
 
 clean: ## remove what was built

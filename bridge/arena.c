@@ -11,22 +11,22 @@ struct arena_page {
     struct arena_page *next; /* in stock or in partial */
     struct arena_page *prev;
     struct arena_block *free;
-    uint32_t block;  /* size of its blocks */
-    uint32_t fresh;  /* blocks from here on were never given out */
-    uint32_t taken;  /* blocks in use */
+    uint32_t block; /* size of its blocks */
+    uint32_t fresh; /* blocks from here on were never given out */
+    uint32_t taken; /* blocks in use */
     uint32_t class;
 };
 
 static const uint32_t class_size[ARENA_CLASSES] = {
-    32,   48,   64,   96,   128,  160,  192,  256,  320,   384,   512,   640,
-    768,  1024, 1280, 1536, 2048, 3072, 4096, 8192, 16384, 32768, 65536, ARENA_BLOCK_MAX,
+    32,  48,   64,   96,   128,  160,  192,  256,  320,   384,   512,   640,
+    768, 1024, 1280, 1536, 2048, 3072, 4096, 8192, 16384, 32768, 65536, ARENA_BLOCK_MAX,
 };
 
 static uint32_t class_of(size_t size)
 {
     uint32_t class = 0;
     while (class_size[class] < size)
-        class++;
+        class ++;
     return class;
 }
 

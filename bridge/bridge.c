@@ -34,10 +34,14 @@ static void carve_tables(struct bridge *b, struct layout *l, const struct bridge
         struct table *table;
         uint32_t count;
     } tables[] = {
-        {&b->sessions_by_number, clients}, {&b->sessions_by_id, clients},
-        {&b->sessions_by_peer, clients},   {&b->names, many},
-        {&b->topics_by_tid, many},         {&b->topics_by_name, many},
-        {&b->filters, many},               {&b->filters_by_request, clients},
+        {&b->sessions_by_number, clients},
+        {&b->sessions_by_id, clients},
+        {&b->sessions_by_peer, clients},
+        {&b->names, many},
+        {&b->topics_by_tid, many},
+        {&b->topics_by_name, many},
+        {&b->filters, many},
+        {&b->filters_by_request, clients},
         {&b->predefined_by_tid, (uint32_t)c->predefined_count},
     };
     for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
@@ -258,6 +262,9 @@ static void connected_frame(struct bridge *b, const struct peer *peer, const str
 static void packet(struct bridge *b, const struct peer *peer, const struct sn_packet *p,
                    enum sn_fault fault)
 {
+    /* What is under way may end; nothing new begins. The device repeats. */
+    if (b->stopping && is_request(p->type) && p->type != SN_PUBREL)
+        return;
     switch (p->type) {
     case SN_CONNECT:
         connect_begin(b, peer, p, fault);
@@ -416,8 +423,7 @@ static void step(struct bridge *b, const struct bridge_event *event)
     switch (event->type) {
     case BRIDGE_ON_FRAME:
         assert(event->frame.link < b->config->link_count);
-        if (!b->stopping)
-            frame(b, event);
+        frame(b, event);
         return;
     case BRIDGE_ON_TIME:
         run_timers(b);
@@ -488,6 +494,30 @@ uint64_t bridge_deadline(const struct bridge *b)
     const uint64_t timers = timers_next(&b->timers);
     const uint64_t air = air_deadline(b);
     return timers < air ? timers : air;
+}
+
+void bridge_each_client(const struct bridge *b, bridge_client_fn *fn, void *ctx)
+{
+    for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++) {
+        for (struct table_link *l = b->sessions_by_number.buckets[i]; l != NULL; l = l->next) {
+            const struct session *s = TABLE_ENTRY(l, struct session, by_number);
+            fn(ctx, &(struct bridge_client){
+                        .id = blob_bytes(s->client_id),
+                        .state = sn_state_name((enum sn_state)s->sn.state),
+                        .link = s->link,
+                        .address = s->address,
+                        .node = blob_bytes(s->node),
+                        .heard_ms = s->sn.heard_ms,
+                        .keepalive_s = s->sn.keepalive_s,
+                        .sleep_s = s->sn.state == SN_ASLEEP ? s->sn.sleep_s : 0,
+                        .subscriptions = s->subscription_count,
+                        .topics = s->topic_count,
+                        .queued = queue_count(&s->queue),
+                        .oldest_ms = s->queue.head == NULL ? 0 : s->queue.head->received_ms,
+                        .round_trip_ms = s->rtt.rto_ms,
+                    });
+        }
+    }
 }
 
 void bridge_get_status(const struct bridge *b, struct bridge_status *out)

@@ -277,18 +277,18 @@ typedef void bridge_emit_fn(void *ctx, const struct bridge_action *action);
 
 struct bridge_link_config {
     const char *name;
-    uint32_t frame_max;     /* octets of one MQTT-SN message on this link */
-    uint32_t retry_ms;      /* T_retry before anything was measured */
-    uint32_t retry_min_ms;  /* measured round trips never shorten it below this */
-    uint32_t retry_max_ms;  /* nor does back-off lengthen it beyond this */
-    uint8_t retries;        /* N_retry */
-    uint32_t bits_per_s;    /* what the air carries; 0: no limit worth pacing */
-    uint32_t overhead_bits; /* per frame: preamble, framing, turn-around as bits */
-    uint8_t bits_per_octet; /* 10 on a UART with 8N1; 0: 8 */
+    uint32_t frame_max;      /* octets of one MQTT-SN message on this link */
+    uint32_t retry_ms;       /* T_retry before anything was measured */
+    uint32_t retry_min_ms;   /* measured round trips never shorten it below this */
+    uint32_t retry_max_ms;   /* nor does back-off lengthen it beyond this */
+    uint8_t retries;         /* N_retry */
+    uint32_t bits_per_s;     /* what the air carries; 0: no limit worth pacing */
+    uint32_t overhead_bits;  /* per frame: preamble, framing, turn-around as bits */
+    uint8_t bits_per_octet;  /* 10 on a UART with 8N1; 0: 8 */
     uint16_t duty_per_mille; /* share of the air that we may use; 0: all of it */
-    bool qos_minus_one;     /* PUBLISH without a connection is accepted */
-    bool roam;              /* PINGREQ with a ClientId from a new address is served */
-    bool forwarders;        /* encapsulated frames are accepted */
+    bool qos_minus_one;      /* PUBLISH without a connection is accepted */
+    bool roam;               /* PINGREQ with a ClientId from a new address is served */
+    bool forwarders;         /* encapsulated frames are accepted */
 };
 
 struct bridge_predefined {
@@ -350,7 +350,7 @@ struct bridge_account {
 struct bridge_status {
     struct bridge_account up;   /* from sensors */
     struct bridge_account down; /* to sensors, one per recipient */
-    uint32_t clients;              /* sessions known */
+    uint32_t clients;           /* sessions known */
     uint32_t active;
     uint32_t asleep; /* and awake */
     uint32_t lost;
@@ -364,6 +364,27 @@ struct bridge_status {
     uint64_t notes[BRIDGE_NOTE_COUNT];
 };
 void bridge_get_status(const struct bridge *b, struct bridge_status *out);
+
+/* One session, as an operator wants to see it. */
+struct bridge_client {
+    struct sn_bytes id;
+    const char *state; /* "active", ... */
+    uint16_t link;     /* UINT16_MAX: it has no address */
+    struct radio_address address;
+    struct sn_bytes node; /* behind a forwarder; data NULL: not */
+    uint64_t heard_ms;
+    uint16_t keepalive_s;
+    uint16_t sleep_s; /* while asleep */
+    uint32_t subscriptions;
+    uint32_t topics;
+    uint64_t queued;
+    uint64_t oldest_ms;     /* when the message it waits for came; 0: none in memory */
+    uint32_t round_trip_ms; /* T_retry as measured */
+};
+
+/* Calls fn for every session, in no particular order. */
+typedef void bridge_client_fn(void *ctx, const struct bridge_client *client);
+void bridge_each_client(const struct bridge *b, bridge_client_fn *fn, void *ctx);
 
 const char *bridge_note_name(enum bridge_note note);
 const char *bridge_note_text(enum bridge_note note);

@@ -10,7 +10,13 @@
  * After BROKER_DOWN everything not DELIVERED is undecided; after the next
  * BROKER_UP the core hands it over again in order. A QoS 2 message that the
  * library still has in flight from before is recognised by its seq and not
- * sent a second time; DELIVERED comes when its handshake ends.
+ * sent a second time; DELIVERED comes when its handshake ends, then always with
+ * code 0. The same holds for QoS 1. QoS 0 is at most once: what the library has
+ * taken when the connection is lost counts as DELIVERED. DISCONNECT is carried
+ * out without an event.
+ *
+ * All this is memory: after the end of the process a QoS 2 message in flight is
+ * handed over, and published, once more.
  *
  * Receiving: at QoS 1 and 2 MESSAGE carries a token other than 0, and the
  * broker hears no acknowledgement before broker_accept(token). Until then the
@@ -45,7 +51,10 @@ struct broker_options {
  * operator in why. Signals must be blocked by the caller before. */
 int broker_open(const struct broker_options *o, struct broker **out, char *why, size_t why_size);
 
-/* Lets what was published go out, at most wait_ms; disconnects; ends. */
+/* Lets what was published go out, at most wait_ms; disconnects; ends. A message
+ * that has not been accepted is not acknowledged: its connection is cut, and the
+ * broker sends it again next time. So, to end cleanly while messages come in,
+ * go on taking events until everything is DELIVERED, and close then. */
 void broker_close(struct broker *b, uint32_t wait_ms);
 
 /* Takes a copy of one broker action of the core: CONNECT, DISCONNECT, PUBLISH,

@@ -65,6 +65,8 @@
 #define WAITING_MAX      65536u /* commands of the loop before QoS 0 is refused */
 #define WAITING_OCTETS   (64u * 1024u * 1024u)
 #define DISCONNECT_MS    500u  /* for a DISCONNECT to go out */
+#define KICK_MS          5u    /* without progress, until Paho is signalled again */
+#define KICK_MAX_MS      160u  /* the same after several in vain */
 #define REACH_MS         1000u /* to find out why a broker cannot be reached */
 #define GIVE_UP_MS       4000u /* broker_close: beyond this the thread is left behind */
 #define STALLED_MS       5000u
@@ -209,6 +211,8 @@ struct broker {
     struct flight *spare;
     uint8_t protocol; /* the one to try next */
     uint32_t connecting;
+    uint32_t sent;     /* flights that are SENT */
+    uint64_t progress; /* flights that have ended */
     bool todo;
     bool closing;
     bool cut;       /* closing, and no ACCEPT will come */
@@ -226,6 +230,10 @@ struct broker {
     /* of our thread */
     struct broker_mail working;
 };
+
+/* Making and ending handles, one at a time: Paho shares everything between all
+ * handles of a process, and we have a thread for each struct broker. */
+static pthread_mutex_t library = PTHREAD_MUTEX_INITIALIZER;
 
 /* Every socket of every connection in this process: to tell a new one. */
 static pthread_mutex_t sockets_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -323,6 +331,7 @@ static struct flight *take_flight(struct connection *c, enum flight_kind kind)
         f = allocate(sizeof *f);
     *f = (struct flight){.conn = c, .kind = kind};
     ring_add(&c->flights, f);
+    b->sent++;
     return f;
 }
 
@@ -330,6 +339,9 @@ static void put_flight(struct flight *f)
 {
     struct broker *b = f->conn->broker;
     ring_remove(f);
+    b->progress++;
+    if (f->state == FLIGHT_SENT)
+        b->sent--;
     if (f->kind == FLIGHT_PUBLISH && f->qos == 0 && !f->silent) {
         f->conn->qos0--;
         pthread_cond_broadcast(&b->work);
@@ -392,6 +404,7 @@ static void carry_flights(struct connection *c)
             c->qos0--;
         } else if (f->qos > 0) {
             f->state = FLIGHT_LOST;
+            c->broker->sent--;
             ring_remove(f);
             ring_add(&c->carried, f);
         }
@@ -846,18 +859,6 @@ static int on_tls_error(const char *text, size_t len, void *ctx)
     return 1;
 }
 
-/* MQTT 5: the broker said DISCONNECT; on_lost follows. */
-static void on_disconnect(void *ctx, MQTTProperties *properties, enum MQTTReasonCodes reason)
-{
-    struct connection *c = ctx;
-    (void)properties;
-    const char *text = MQTTReasonCode_toString(reason);
-    pthread_mutex_lock(&c->broker->lock);
-    snprintf(c->why, sizeof c->why, "the broker disconnected us: %s",
-             text != NULL ? text : "no known reason");
-    pthread_mutex_unlock(&c->broker->lock);
-}
-
 static void closed(struct connection *c)
 {
     struct broker *b = c->broker;
@@ -875,6 +876,20 @@ static void closed(struct connection *c)
     b->todo = true;
     pthread_cond_broadcast(&b->work);
     pthread_mutex_unlock(&b->lock);
+}
+
+/* MQTT 5: the broker said DISCONNECT; on_lost follows,
+ * unless the library was just writing. */
+static void on_disconnect(void *ctx, MQTTProperties *properties, enum MQTTReasonCodes reason)
+{
+    struct connection *c = ctx;
+    (void)properties;
+    const char *text = MQTTReasonCode_toString(reason);
+    pthread_mutex_lock(&c->broker->lock);
+    snprintf(c->why, sizeof c->why, "the broker disconnected us: %s",
+             text != NULL ? text : "no known reason");
+    pthread_mutex_unlock(&c->broker->lock);
+    closed(c);
 }
 
 static void on_lost(void *ctx, char *cause)
@@ -1056,8 +1071,10 @@ static void retire_handle(struct connection *c)
 {
     struct broker *b = c->broker;
     char key[BROKER_KEEP_NAME];
+    pthread_mutex_lock(&library);
     if (c->handle != NULL)
         MQTTAsync_destroy(&c->handle);
+    pthread_mutex_unlock(&library);
     c->handle = NULL;
     forget_socket(c);
     pthread_mutex_lock(&b->lock);
@@ -1228,10 +1245,12 @@ static void try_connect(struct connection *c)
         retire_handle(c);
     if (c->handle_protocol != 0 && c->handle_protocol != b->protocol)
         change_protocol(c);
+    pthread_mutex_lock(&library);
     if (c->handle == NULL)
         rc = make_handle(c);
     if (rc == MQTTASYNC_SUCCESS)
         rc = begin_connect(c);
+    pthread_mutex_unlock(&library);
     if (rc != MQTTASYNC_SUCCESS)
         fail_at_once(c, rc);
 }
@@ -1610,6 +1629,17 @@ static void open_wake(struct broker *b)
     MQTTAsync_connect(b->wake_client, &o);
 }
 
+/* Paho's sending thread can go to sleep for a second although it was signalled:
+ * it looks at its queue first and waits afterwards. So as long as something is
+ * on its way and nothing ends, it is signalled again, by a message to our own
+ * listener. */
+static void kick(struct broker *b)
+{
+    MQTTAsync_message m = MQTTAsync_message_initializer;
+    if (b->wake_client != NULL)
+        MQTTAsync_sendMessage(b->wake_client, "kick", &m, NULL);
+}
+
 /* Messages of a live connection that the broker has not taken. With the lock. */
 static bool is_busy(const struct broker *b)
 {
@@ -1640,9 +1670,14 @@ static bool is_any_up(const struct broker *b)
 static void close_all(struct broker *b)
 {
     pthread_mutex_lock(&b->lock);
-    const struct timespec until = clock_at(b->close_at_ms);
-    while (is_busy(b) && !b->abandoned && clock_ms() < b->close_at_ms)
-        pthread_cond_timedwait(&b->work, &b->lock, &until);
+    while (is_busy(b) && !b->abandoned && clock_ms() < b->close_at_ms) {
+        const struct timespec soon = clock_at(clock_ms() + 4 * KICK_MS);
+        if (pthread_cond_timedwait(&b->work, &b->lock, &soon) == ETIMEDOUT) {
+            pthread_mutex_unlock(&b->lock);
+            kick(b);
+            pthread_mutex_lock(&b->lock);
+        }
+    }
     for (size_t i = 0; i < BUCKETS; i++)
         for (struct connection *c = b->connections[i]; c != NULL; c = c->next)
             c->wanted = false;
@@ -1668,21 +1703,53 @@ static void close_all(struct broker *b)
             free_connection(c);
         }
     }
+    pthread_mutex_lock(&library);
     if (b->wake_client != NULL)
         MQTTAsync_destroy(&b->wake_client);
+    pthread_mutex_unlock(&library);
+}
+
+/* Once: Paho initialises its locks again, whoever waits for them. */
+static pthread_once_t library_once = PTHREAD_ONCE_INIT;
+
+static void init_library(void)
+{
+    MQTTAsync_init_options init = MQTTAsync_init_options_initializer;
+    init.do_openssl_init = 1;
+    MQTTAsync_global_init(&init);
+}
+
+/* Waits for something to do. True: nothing ends, and a kick may help. */
+static bool wait_for_work(struct broker *b, uint32_t *kick_ms)
+{
+    const uint64_t before = b->progress;
+    bool late = false;
+    while (b->commands.count == 0 && !b->todo && !b->closing && !late) {
+        const struct timespec until = clock_at(clock_ms() + *kick_ms);
+        if (b->sent == 0)
+            pthread_cond_wait(&b->work, &b->lock);
+        else
+            late = pthread_cond_timedwait(&b->work, &b->lock, &until) == ETIMEDOUT;
+    }
+    if (!late || b->progress != before) {
+        *kick_ms = KICK_MS;
+        return false;
+    }
+    *kick_ms = *kick_ms < KICK_MAX_MS ? *kick_ms * 2 : KICK_MAX_MS;
+    return true;
 }
 
 static void *run(void *ctx)
 {
     struct broker *b = ctx;
-    MQTTAsync_init_options init = MQTTAsync_init_options_initializer;
-    init.do_openssl_init = 1;
-    MQTTAsync_global_init(&init);
+    uint32_t kick_ms = KICK_MS;
+    pthread_mutex_lock(&library);
+    pthread_once(&library_once, init_library);
     open_wake(b);
+    pthread_mutex_unlock(&library);
     for (;;) {
         pthread_mutex_lock(&b->lock);
-        while (b->commands.count == 0 && !b->todo && !b->closing)
-            pthread_cond_wait(&b->work, &b->lock);
+        const bool stuck = wait_for_work(b, &kick_ms);
         broker_mail_swap(&b->commands, &b->working);
         const bool todo = b->todo;
         const bool late = b->closing && (b->abandoned || clock_ms() >= b->close_at_ms);
@@ -1691,6 +1758,8 @@ static void *run(void *ctx)
         pthread_mutex_unlock(&b->lock);
         if (end)
             break;
+        if (stuck)
+            kick(b);
         if (todo)
             do_rest(b);
         for (const struct command *c; (c = broker_mail_next(&b->working)) != NULL;)

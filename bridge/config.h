@@ -52,9 +52,11 @@ struct config_link {
     const char *profile; /* where the defaults of core came from */
 
     /* type = udp */
-    const char *listen;    /* "0.0.0.0:1883", "[::]:1883" */
-    const char *multicast; /* group and port, as above; NULL: none */
-    uint16_t advertise_s;  /* 0: no ADVERTISE */
+    const char *listen;              /* "0.0.0.0:1883", "[::]:1883" */
+    const char *multicast;           /* group and port, as above; NULL: none */
+    const char *multicast_interface; /* NULL: the kernel chooses */
+    uint8_t multicast_hops;
+    uint16_t advertise_s; /* 0: no ADVERTISE */
 
     /* type = serial */
     const char *device;
@@ -74,6 +76,7 @@ struct config {
     uint32_t commit_delay_ms; /* how long a lazy write may wait: store_options.lazy_ms */
     uint32_t store_max_mb;    /* 0: no limit but the disk */
     enum bridge_note_level log;
+    bool one_cpu; /* all threads on the CPU that the program starts on */
 
     struct bridge_config bridge; /* complete, but for the seed */
     struct broker_options broker;

@@ -1,58 +1,12 @@
 /* What only several keys together can get wrong, and what one gives another. */
 #include "bridge/config_parts.h"
 
+#include "radio/framing.h"
+#include "radio/profile.h"
+
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- profiles ------------------------------------------------------------ */
-
-struct profile {
-    const char *name;
-    uint32_t frame_max;
-    uint32_t retry_ms;
-    uint32_t retry_min_ms;
-    uint32_t retry_max_ms;
-    uint8_t retries;
-    uint32_t bits_per_s;
-    uint32_t overhead_bits;
-};
-
-static const struct profile profiles[] = {
-    {"lan-udp", 1472, 1000, 200, 60000, 5, 0, 0},
-    {"serial-9600", 256, 2000, 500, 60000, 5, 9600, 40},
-};
-
-static const struct profile *profile_find(const char *name)
-{
-    for (size_t i = 0; i < sizeof profiles / sizeof profiles[0]; i++) {
-        if (strcmp(profiles[i].name, name) == 0) {
-            return &profiles[i];
-        }
-    }
-    return NULL;
-}
-
-static void profile_print_names(FILE *out)
-{
-    for (size_t i = 0; i < sizeof profiles / sizeof profiles[0]; i++) {
-        fprintf(out, "%s%s", i == 0 ? "" : ", ", profiles[i].name);
-    }
-}
-
-/* The link as it would be if the file said nothing. */
-static struct config_link profile_apply(const struct profile *p, const struct config_link *l)
-{
-    struct config_link filled = *l;
-    filled.core.frame_max = p->frame_max;
-    filled.core.retry_ms = p->retry_ms;
-    filled.core.retry_min_ms = p->retry_min_ms;
-    filled.core.retry_max_ms = p->retry_max_ms;
-    filled.core.retries = p->retries;
-    filled.core.bits_per_s = p->bits_per_s;
-    filled.core.overhead_bits = p->overhead_bits;
-    return filled;
-}
 
 static bool is_any(const struct config_endpoint *e)
 {
@@ -145,29 +99,120 @@ static void check_bridge(struct config_reading *r)
     }
 }
 
+/* ---- links ------------------------------------------------------------------ */
+
+static const struct radio_profile *find_profile(struct config_reading *r, struct config_link *l,
+                                                const struct link_lines *lines)
+{
+    if (l->profile == NULL) {
+        l->profile = l->type == CONFIG_LINK_UDP ? RADIO_PROFILE_UDP : RADIO_PROFILE_SERIAL;
+    }
+    const struct radio_profile *p = radio_profile_find(l->profile);
+    if (p != NULL) {
+        return p;
+    }
+    if (config_fault_begins(r, line_of(lines->key, CONFIG_IN_LINK, "profile"))) {
+        fprintf(r->errors, "[link %s] profile: found \"%s\", allowed is one of ", l->core.name,
+                l->profile);
+        for (size_t i = 0; i < radio_profile_count(); i++) {
+            fprintf(r->errors, "%s%s", i == 0 ? "" : ", ", radio_profile_at(i)->name);
+        }
+        fputc('\n', r->errors);
+    }
+    return radio_profile_find(RADIO_PROFILE_UDP);
+}
+
+/* A wire is as fast as its port, unless a profile says that there is more
+ * between the ends than a wire. */
+static void adopt_port(struct radio_profile *p, const struct config_link *l)
+{
+    p->up_bits_per_s = l->baud;
+    p->down_bits_per_s = l->baud;
+    p->bits_per_octet =
+        (uint8_t)(1 + l->data_bits + (l->parity != CONFIG_PARITY_NONE) + l->stop_bits);
+}
+
+/* Fills in what the file does not say. */
 static void apply_profile(struct config_reading *r, struct config_link *l,
                           const struct link_lines *lines)
 {
-    if (l->profile == NULL) {
-        l->profile = l->type == CONFIG_LINK_UDP ? "lan-udp" : "serial-9600";
+    const bool is_given = l->profile != NULL;
+    struct radio_profile p = *find_profile(r, l, lines);
+    if (l->type == CONFIG_LINK_SERIAL && !is_given) {
+        adopt_port(&p, l);
     }
-    const struct profile *p = profile_find(l->profile);
-    if (p == NULL) {
-        if (config_fault_begins(r, line_of(lines->key, CONFIG_IN_LINK, "profile"))) {
-            fprintf(r->errors, "[link %s] profile: found \"%s\", allowed is one of ", l->core.name,
-                    l->profile);
-            profile_print_names(r->errors);
-            fputc('\n', r->errors);
-        }
-        p = &profiles[0];
+    if (line_of(lines->key, CONFIG_IN_LINK, "frame_max") != 0) {
+        p.frame_max = l->core.frame_max;
     }
-    const struct config_link filled = profile_apply(p, l);
+    const bool has_retry = line_of(lines->key, CONFIG_IN_LINK, "retry_ms") != 0;
+    if (has_retry) {
+        p.retry_ms = l->core.retry_ms;
+    }
+    const struct radio_rtt_limits limits = radio_profile_rtt_limits(&p);
+    const struct radio_pacer_options pacer = radio_profile_pacer(&p);
+    struct config_link filled = *l;
+    filled.core.frame_max = p.frame_max;
+    filled.core.retry_ms = limits.start_ms;
+    /* A wait that was chosen below the usual least one is meant so. */
+    filled.core.retry_min_ms = limits.min_ms < limits.start_ms ? limits.min_ms : limits.start_ms;
+    filled.core.retry_max_ms = limits.max_ms;
+    filled.core.retries = p.retries;
+    filled.core.bits_per_s = pacer.bits_per_s;
+    filled.core.overhead_bits = pacer.overhead_bits;
+    filled.core.bits_per_octet = pacer.bits_per_octet;
+    filled.core.duty_per_mille = pacer.duty_per_mille;
     for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
         const struct config_key *k = &config_keys[i];
         if (k->standard != NULL && strcmp(k->standard, CONFIG_FROM_PROFILE) == 0 &&
             lines->key[i] == 0) {
             config_set_number(k, l, config_get_number(k, &filled));
         }
+    }
+}
+
+static void check_serial(struct config_reading *r, const struct config_link *l,
+                         const struct link_lines *lines)
+{
+    enum radio_framing framing;
+    if (l->device == NULL) {
+        config_fault(r, lines->section, "[link %s] device: missing, required with type = serial",
+                     l->core.name);
+    }
+    if (l->flow_control == CONFIG_FLOW_XONXOFF && radio_framing_find(l->framing, &framing) &&
+        !radio_framing_is_xonxoff_safe(framing)) {
+        config_fault(r, line_of(lines->key, CONFIG_IN_LINK, "flow_control"),
+                     "[link %s] flow_control: found xonxoff with framing = %s, which sends the "
+                     "octets 11 and 13 as data; allowed is framing = hdlc",
+                     l->core.name, l->framing);
+    }
+}
+
+static void check_udp(struct config_reading *r, const struct config_link *l,
+                      const struct link_lines *lines)
+{
+    struct config_endpoint e;
+    struct config_endpoint listen;
+    if (l->multicast == NULL) {
+        if (l->advertise_s > 0) {
+            config_fault(r, line_of(lines->key, CONFIG_IN_LINK, "advertise_s"),
+                         "[link %s] advertise_s: found %u without multicast, the group to send to",
+                         l->core.name, l->advertise_s);
+        }
+        return;
+    }
+    if (!config_parse_endpoint(l->multicast, &e) || !config_parse_endpoint(l->listen, &listen)) {
+        return; /* has been said */
+    }
+    if (!is_multicast(&e)) {
+        config_fault(r, line_of(lines->key, CONFIG_IN_LINK, "multicast"),
+                     "[link %s] multicast: found \"%s\", allowed is a multicast group such as "
+                     "225.1.1.1:1884",
+                     l->core.name, l->multicast);
+    } else if (e.family != listen.family) {
+        config_fault(r, line_of(lines->key, CONFIG_IN_LINK, "multicast"),
+                     "[link %s] multicast: found \"%s\" with listen = %s, allowed are two IPv4 or "
+                     "two IPv6 addresses",
+                     l->core.name, l->multicast, l->listen);
     }
 }
 
@@ -194,22 +239,10 @@ static void check_link(struct config_reading *r, struct config_link *l, struct l
             "allowed is this order only",
             name, l->core.retry_min_ms, l->core.retry_ms, l->core.retry_max_ms);
     }
-    if (l->type == CONFIG_LINK_SERIAL && l->device == NULL) {
-        config_fault(r, lines->section, "[link %s] device: missing, required with type = serial",
-                     name);
-    }
-    struct config_endpoint e;
-    if (l->type == CONFIG_LINK_UDP && l->multicast != NULL &&
-        config_parse_endpoint(l->multicast, &e) && !is_multicast(&e)) {
-        config_fault(r, line_of(lines->key, CONFIG_IN_LINK, "multicast"),
-                     "[link %s] multicast: found \"%s\", allowed is a multicast group such as "
-                     "225.1.1.1:1884",
-                     name, l->multicast);
-    }
-    if (l->type == CONFIG_LINK_UDP && l->multicast == NULL && l->advertise_s > 0) {
-        config_fault(r, line_of(lines->key, CONFIG_IN_LINK, "advertise_s"),
-                     "[link %s] advertise_s: found %u without multicast, the group to send to",
-                     name, l->advertise_s);
+    if (l->type == CONFIG_LINK_SERIAL) {
+        check_serial(r, l, lines);
+    } else {
+        check_udp(r, l, lines);
     }
 }
 

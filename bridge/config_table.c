@@ -1,6 +1,8 @@
 /* The table of keys, and what follows from it alone. */
 #include "bridge/config_parts.h"
 
+#include "radio/profile.h"
+
 #include <arpa/inet.h>
 #include <assert.h>
 #include <netinet/in.h>
@@ -210,7 +212,7 @@ static bool parse_port(const char *text, uint16_t *port)
 
 bool config_parse_endpoint(const char *text, struct config_endpoint *out)
 {
-    char host[INET6_ADDRSTRLEN];
+    char host[INET6_ADDRSTRLEN + 16];
     const char *colon = strrchr(text, ':');
     const bool bracketed = text[0] == '[';
     struct config_endpoint e = {.family = bracketed ? AF_INET6 : AF_INET};
@@ -225,6 +227,9 @@ bool config_parse_endpoint(const char *text, struct config_endpoint *out)
     }
     memcpy(host, from, (size_t)(to - from));
     host[to - from] = '\0';
+    if (bracketed) {
+        host[strcspn(host, "%")] = '\0'; /* the interface of a link-local address */
+    }
     if (inet_pton(e.family, host, e.address) != 1) {
         return false;
     }
@@ -366,6 +371,11 @@ void config_print_help(FILE *out)
           "[topics CLIENT]  for one client; these win\n"
           "  ID = TOPIC\n"
           "      Allowed: an id from 1 to 65534, once in a section; a topic's name, without\n"
-          "      wildcards.\n",
+          "      wildcards.\n\n"
+          "Profiles of links:\n",
           out);
+    for (size_t i = 0; i < radio_profile_count(); i++) {
+        const struct radio_profile *p = radio_profile_at(i);
+        fprintf(out, "  %-18s %s%s\n", p->name, p->text, p->is_guess ? " (estimates)" : "");
+    }
 }

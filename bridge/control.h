@@ -1,7 +1,7 @@
 /* How a running bridge is asked what it is doing: a Unix socket named "control"
  * in its data directory.
  *
- * One request is one packet, a word ("status", "status --json"). The answer is
+ * One request is one packet, a word ("status", "clients --json"). The answer is
  * the descriptor of a file in memory, so that an answer of any length never
  * keeps the loop waiting for a slow reader.
  */
@@ -34,17 +34,32 @@ struct control_status {
 int control_open(const char *directory, struct control **out, char *why, size_t why_size);
 int control_fd(const struct control *c);
 
-/* The descriptor is ready: answers every request that waits, status by fn. */
-typedef void control_status_fn(void *ctx, FILE *out, bool json);
-void control_serve(struct control *c, control_status_fn *fn, void *ctx);
+enum control_request {
+    CONTROL_STATUS,
+    CONTROL_CLIENTS,
+};
+
+/* "status", "clients"; false when there is no such request. */
+bool control_find_request(const char *word, enum control_request *out);
+
+/* The descriptor is ready: answers every request that waits by fn. */
+typedef void control_answer_fn(void *ctx, enum control_request request, bool json, FILE *out);
+void control_serve(struct control *c, control_answer_fn *fn, void *ctx);
 
 void control_close(struct control *c); /* removes the socket */
 
 void control_print_text(const struct control_status *s, FILE *out);
 void control_print_json(const struct control_status *s, FILE *out);
 
+/* One line of the list of clients, and its head. address and link are text. */
+void control_print_client_head(FILE *out);
+void control_print_client(const struct bridge_client *c, const char *link, const char *address,
+                          uint64_t now_ms, FILE *out);
+void control_print_client_json(const struct bridge_client *c, const char *link, const char *address,
+                               uint64_t now_ms, bool first, FILE *out);
+
 /* The other side: asks the bridge of this directory and copies the answer to
  * out. Returns the exit code; says on stderr what went wrong. */
-int control_ask(const char *directory, const char *request, FILE *out);
+int control_ask(const char *directory, const char *request, bool json, FILE *out);
 
 #endif

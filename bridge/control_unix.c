@@ -88,15 +88,31 @@ static void send_descriptor(int to, int fd)
     sendmsg(to, &message, MSG_NOSIGNAL);
 }
 
-static void answer(int to, const char *request, control_status_fn *fn, void *ctx)
+bool control_find_request(const char *word, enum control_request *out)
 {
+    static const char *const words[] = {[CONTROL_STATUS] = "status", [CONTROL_CLIENTS] = "clients"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(word, words[i]) == 0) {
+            *out = (enum control_request)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void answer(int to, char *text, control_answer_fn *fn, void *ctx)
+{
+    char *option = strchr(text, ' ');
+    if (option != NULL)
+        *option++ = '\0';
     const int fd = memfd_create("answer", MFD_CLOEXEC);
     FILE *out = fd < 0 ? NULL : fdopen(dup(fd), "w");
     if (out != NULL) {
-        if (strcmp(request, "status") == 0 || strcmp(request, "status --json") == 0)
-            fn(ctx, out, request[6] != '\0');
+        enum control_request request;
+        if (control_find_request(text, &request))
+            fn(ctx, request, option != NULL && strcmp(option, "--json") == 0, out);
         else
-            fprintf(out, "unknown request: %s\n", request);
+            fprintf(out, "unknown request: %s\n", text);
         fclose(out);
         send_descriptor(to, fd);
     }
@@ -106,7 +122,7 @@ static void answer(int to, const char *request, control_status_fn *fn, void *ctx
 
 /* The asker writes before it connects is over, so its request is nearly always
  * here; one that is slower asks again. */
-void control_serve(struct control *c, control_status_fn *fn, void *ctx)
+void control_serve(struct control *c, control_answer_fn *fn, void *ctx)
 {
     int fd;
     while ((fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
@@ -148,12 +164,12 @@ void control_print_text(const struct control_status *s, FILE *out)
             "%llu failures\n",
             (double)s->store.file_bytes / 1048576, (ull)s->store.commits, (ull)s->store.written,
             (ull)s->store.avoided, (ull)s->store.damaged, (ull)s->store.failures);
-    fprintf(out, "\n%-14s %12s %12s %12s %12s %12s\n", "account", "accepted", "delivered", "expired",
-            "dropped", "queued");
+    fprintf(out, "\n%-14s %12s %12s %12s %12s %12s\n", "account", "accepted", "delivered",
+            "expired", "dropped", "queued");
     print_account(out, "from sensors", &b->up);
     print_account(out, "to sensors", &b->down);
-    fprintf(out, "\n%-14s %-5s %12s %12s %12s %12s\n", "link", "", "frames in", "frames out",
-            "bad", "dropped");
+    fprintf(out, "\n%-14s %-5s %12s %12s %12s %12s\n", "link", "", "frames in", "frames out", "bad",
+            "dropped");
     for (size_t i = 0; i < s->links; i++)
         fprintf(out, "%-14s %-5s %12llu %12llu %12llu %12llu\n", s->link[i].name,
                 s->link[i].up ? "up" : "down", (ull)s->link[i].count.frames_in,
@@ -210,6 +226,50 @@ void control_print_json(const struct control_status *s, FILE *out)
     fprintf(out, "}}\n");
 }
 
+void control_print_client_head(FILE *out)
+{
+    fprintf(out, "%-23s %-12s %-10s %-22s %8s %6s %5s %6s %8s %9s\n", "client", "state", "link",
+            "address", "heard s", "limit", "subs", "topics", "queued", "T_retry");
+}
+
+/* What devices call themselves may hold anything; on the terminal it is text. */
+static void printable(struct sn_bytes text, char *out, size_t size)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < text.len && len + 5 < size; i++) {
+        const uint8_t c = text.data[i];
+        const bool plain = c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+        len += (size_t)snprintf(out + len, size - len, plain ? "%c" : "\\u%04x", c);
+    }
+    out[len] = '\0';
+}
+
+void control_print_client(const struct bridge_client *c, const char *link, const char *address,
+                          uint64_t now_ms, FILE *out)
+{
+    char id[200];
+    printable(c->id, id, sizeof(id));
+    fprintf(out, "%-23s %-12s %-10s %-22s %8llu %6u %5u %6u %8llu %9u\n", id, c->state, link,
+            address, (ull)((now_ms - c->heard_ms) / 1000),
+            c->sleep_s > 0 ? c->sleep_s : c->keepalive_s, c->subscriptions, c->topics,
+            (ull)c->queued, c->round_trip_ms);
+}
+
+void control_print_client_json(const struct bridge_client *c, const char *link, const char *address,
+                               uint64_t now_ms, bool first, FILE *out)
+{
+    char id[200];
+    printable(c->id, id, sizeof(id));
+    fprintf(out,
+            "%s{\"client\":\"%s\",\"state\":\"%s\",\"link\":\"%s\",\"address\":\"%s\",\"heard_ms\":"
+            "%llu,"
+            "\"keepalive_s\":%u,\"sleep_s\":%u,\"subscriptions\":%u,\"topics\":%u,\"queued\":%llu,"
+            "\"oldest_ms\":%llu,\"retry_ms\":%u}",
+            first ? "" : ",\n", id, c->state, link, address, (ull)(now_ms - c->heard_ms),
+            c->keepalive_s, c->sleep_s, c->subscriptions, c->topics, (ull)c->queued,
+            (ull)(c->oldest_ms == 0 ? 0 : now_ms - c->oldest_ms), c->round_trip_ms);
+}
+
 /* ---- the asker --------------------------------------------------------------------------- */
 
 static int receive_descriptor(int from)
@@ -234,8 +294,10 @@ static int receive_descriptor(int from)
     return fd;
 }
 
-int control_ask(const char *directory, const char *request, FILE *out)
+int control_ask(const char *directory, const char *word, bool json, FILE *out)
 {
+    char request[REQUEST_MAX];
+    snprintf(request, sizeof(request), "%s%s", word, json ? " --json" : "");
     struct sockaddr_un address;
     if (make_address(directory, &address) < 0) {
         fprintf(stderr, "snbridge: %s: path too long\n", directory);
@@ -251,7 +313,8 @@ int control_ask(const char *directory, const char *request, FILE *out)
     }
     const struct timeval patience = {.tv_sec = 5};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    const int file = send(fd, request, strlen(request), MSG_NOSIGNAL) < 0 ? -1 : receive_descriptor(fd);
+    const int file =
+        send(fd, request, strlen(request), MSG_NOSIGNAL) < 0 ? -1 : receive_descriptor(fd);
     close(fd);
     if (file < 0) {
         fprintf(stderr, "snbridge: the bridge at %s gave no answer\n", address.sun_path);

@@ -53,7 +53,7 @@ struct topic {
     struct name *name;
     uint16_t tid;
     uint64_t saved; /* ticket of its record */
-    bool known; /* the device has been told in this connection */
+    bool known;     /* the device has been told in this connection */
 };
 
 /* A topic id of the configuration. */
@@ -93,10 +93,10 @@ struct queue {
     struct message *tail;
     uint32_t id; /* BRIDGE_QUEUE_BROKER or the session's */
     uint32_t in_memory;
-    uint64_t on_disk;    /* on disk only */
-    uint64_t disk_from;  /* no message on disk only has a lower seq */
-    uint64_t disk_last;  /* the highest seq put on disk only */
-    uint64_t fetch_last; /* disk_last when FETCH was emitted */
+    uint64_t on_disk;          /* on disk only */
+    uint64_t disk_from;        /* no message on disk only has a lower seq */
+    uint64_t disk_last;        /* the highest seq put on disk only */
+    uint64_t fetch_last;       /* disk_last when FETCH was emitted */
     uint64_t starved_until_ms; /* there was no memory for what FETCH brought */
     bool fetching;
 };
@@ -198,7 +198,7 @@ struct session {
     uint16_t subscribe_mid; /* of the last SUBSCRIBE that was accepted, and its answer */
     uint16_t subscribe_tid;
     int8_t subscribe_qos;
-    bool subscribing; /* one waits for the broker or the disk */
+    bool subscribing;  /* one waits for the broker or the disk */
     uint32_t connects; /* CONNECTs that took effect: what waits from before is void */
 
     /* from the sensor */
@@ -369,9 +369,9 @@ struct bridge {
     struct bridge_status status;
     struct bridge_account saved_up; /* as the disk has it */
     struct bridge_account saved_down;
-    uint64_t account_ms; /* when it was written */
+    uint64_t account_ms;                      /* when it was written */
     uint8_t scratch[2 * SN_PACKET_MAX + 256]; /* the frame or record being made */
-    uint8_t wrapped[SN_PACKET_MAX + 256]; /* the frame in its encapsulation */
+    uint8_t wrapped[SN_PACKET_MAX + 256];     /* the frame in its encapsulation */
 };
 
 /* ---- bridge.c -------------------------------------------------------------------- */
@@ -536,7 +536,7 @@ void downlink_regack(struct bridge *b, struct session *s, const struct sn_packet
 void downlink_puback(struct bridge *b, struct session *s, const struct sn_packet *p);
 void downlink_pubrec(struct bridge *b, struct session *s, uint16_t mid);
 void downlink_pubcomp(struct bridge *b, struct session *s, uint16_t mid);
-void downlink_durable(struct bridge *b, const struct await *a); /* PUBREL */
+void downlink_durable(struct bridge *b, const struct await *a);       /* PUBREL */
 void downlink_hold(struct bridge *b, struct session *s, uint32_t ms); /* nothing is sent before */
 void downlink_failed(struct bridge *b, uint64_t ticket);
 void downlink_due(struct bridge *b, struct session *s);        /* its repeat is due */

@@ -4,12 +4,18 @@
 
 #include "mqttsn/topic.h"
 
-#define DISK_WAIT_MS      1000 /* when there is no memory to wait for the disk by name */
-#define MEMORY_PER_CLIENT 8 /* QoS 1 and 2 messages of one client kept in memory; more wait on disk */
+<<<<<<< HEAD
+#define DISK_WAIT_MS 1000 /* when there is no memory to wait for the disk by name */
+#define MEMORY_PER_CLIENT                                                                          \
+    8 /* QoS 1 and 2 messages of one client kept in memory; more wait on disk */
+    =======
+#define MEMORY_PER_CLIENT                                                                          \
+    8 /* QoS 1 and 2 messages of one client kept in memory; more wait on disk */
+    >>>>>>> main
 
-/* ---- from the broker to the queues of sensors ------------------------------------- */
+    /* ---- from the broker to the queues of sensors ------------------------------------- */
 
-struct fan_out {
+    struct fan_out {
     struct bridge *b;
     struct session *first; /* everybody who gets it, once (SN12-4.2-3) */
     bool retained;
@@ -36,7 +42,8 @@ static void note_recipient(void *ctx, struct subscription *sub)
 static bool frame_fits(const struct bridge *b, const struct session *s, size_t len)
 {
     const size_t around = s->node == NULL ? 0 : 3 + s->node->len;
-    const size_t frame = s->link == UINT16_MAX ? SN_PACKET_MAX : b->links[s->link].config->frame_max;
+    const size_t frame =
+        s->link == UINT16_MAX ? SN_PACKET_MAX : b->links[s->link].config->frame_max;
     return len + around <= frame;
 }
 
@@ -260,8 +267,8 @@ void downlink_hold(struct bridge *b, struct session *s, uint32_t ms)
  * same id for something else. downlink_pump() is called again then. */
 static void wait_for_disk(struct bridge *b, struct session *s)
 {
-    s->waiting_for_disk = await_add(
-        b, (struct await){.kind = AWAIT_SEND, .ticket = b->seq, .session = s->number});
+    s->waiting_for_disk =
+        await_add(b, (struct await){.kind = AWAIT_SEND, .ticket = b->seq, .session = s->number});
     if (!s->waiting_for_disk)
         downlink_hold(b, s, DISK_WAIT_MS);
 }

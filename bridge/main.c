@@ -14,12 +14,13 @@ enum task {
     TASK_CHECK,
     TASK_PRINT,
     TASK_HELP_CONFIG,
-    TASK_STATUS,
+    TASK_ASK,
 };
 
 struct options {
     const char *file;
     enum task task;
+    const char *request; /* of a running bridge */
     bool json;
 };
 
@@ -35,13 +36,14 @@ static const struct argp_option known[] = {
     {"check", KEY_CHECK, NULL, 0, "Check the configuration and end", 0},
     {"print-config", KEY_PRINT, NULL, 0, "Print every setting as it is in effect and end", 0},
     {"help-config", KEY_HELP_CONFIG, NULL, 0, "List every key of the configuration and end", 0},
-    {"json", KEY_JSON, NULL, 0, "With status: for programs", 0},
+    {"json", KEY_JSON, NULL, 0, "With a command: for programs", 0},
     {0},
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct options *o = state->input;
+    enum control_request request;
     switch (key) {
     case 'c':
         o->file = arg;
@@ -59,9 +61,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->json = true;
         return 0;
     case ARGP_KEY_ARG:
-        if (strcmp(arg, "status") != 0)
-            argp_error(state, "%s: not a command; there is: status", arg);
-        o->task = TASK_STATUS;
+        if (!control_find_request(arg, &request))
+            argp_error(state, "%s: not a command; there are: status, clients", arg);
+        o->task = TASK_ASK;
+        o->request = arg;
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -71,11 +74,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp argp = {
     .options = known,
     .parser = parse,
-    .args_doc = "[status]",
+    .args_doc = "[status|clients]",
     .doc = "Bridges MQTT-SN sensors on UDP and serial links to an MQTT broker, and keeps on disk "
            "what it has accepted until the other side has it."
-           "\vRuns in the foreground and logs to stderr. SIGTERM stops it cleanly. With the "
-           "command status it asks the bridge that runs with the same configuration.\n"
+           "\vRuns in the foreground and logs to stderr. SIGTERM stops it cleanly. With a "
+           "command it asks the bridge that runs with the same configuration: status (the account, "
+           "links, counters) or clients (every session).\n"
            "Exit code: 0 clean, 1 something could not be opened, 2 wrong usage or configuration.",
 };
 
@@ -102,8 +106,8 @@ int main(int argc, char **argv)
     case TASK_PRINT:
         config_print(&config, stdout);
         break;
-    case TASK_STATUS:
-        code = control_ask(config.data, o.json ? "status --json" : "status", stdout);
+    case TASK_ASK:
+        code = control_ask(config.data, o.request, o.json, stdout);
         break;
     case TASK_HELP_CONFIG:
         break;

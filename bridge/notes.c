@@ -31,12 +31,12 @@ static void say(struct bridge *b, enum bridge_note note, struct sn_bytes client,
                 struct sn_bytes detail, uint64_t number)
 {
     b->status.notes[note]++;
-    bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_NOTE,
-                                           .note = {.note = note,
-                                                    .client = client,
-                                                    .link = link,
-                                                    .detail = detail,
-                                                    .number = number}});
+    bridge_emit(
+        b,
+        &(struct bridge_action){
+            .type = BRIDGE_DO_NOTE,
+            .note = {
+                .note = note, .client = client, .link = link, .detail = detail, .number = number}});
 }
 
 void bridge_note(struct bridge *b, enum bridge_note note, const struct session *s,

@@ -31,7 +31,9 @@
  * raise a message from the dead after a restart. While the disk refuses
  * everything they wait in memory, at most one for each row and record, at most
  * one second between attempts, and FETCH answers as if they had been carried
- * out. A crash in this state loses them, and no STORED had covered them.
+ * out. A crash in this state loses them, and no STORED had covered them; and if
+ * it was the sync that failed, a message that was refused may be there again,
+ * for its transaction can lie complete in the WAL.
  *
  * Lazy operations wait for an operation that is not lazy, for lazy_ms since
  * the oldest of them, or for STORE_BATCH_BYTES to gather. FETCH is not lazy.
@@ -68,7 +70,7 @@
  * FILE` may look at it while the bridge runs. (FILE.lock keeps a second process
  * out; it is left behind, and means nothing without the lock on it.)
  *
- *   meta(key TEXT PRIMARY KEY, value INTEGER, crc)
+ *   meta(key TEXT PRIMARY KEY, value INTEGER, crc)   the same in every format
  *       format     the version of this layout, BRIDGE_STORE_FORMAT
  *       next_seq   a number that no ticket ever handed over reaches; moved
  *                  ahead in steps, so that it costs no write per message
@@ -81,6 +83,10 @@
  *       kinds: enum bridge_record_kind, their values: bridge/restore.h
  *   damaged(found_ms, origin, then the columns of message and record)
  *       rows whose crc did not fit, for a human to look at; never read again
+ *
+ * Tables without rowid keep a queue together and cost one write per message, at
+ * a price for large ones: of a row beyond 1000 octets the end goes to a page of
+ * its own.
  *
  * crc is CRC-32C (crc32c.h) over all other columns of the row, because SQLite
  * itself does not notice a flipped bit. Numbers most significant octet first:
@@ -98,7 +104,7 @@
  * figures and reported; its message or record is missing from then on (the core
  * sees this as a queue that ends with fewer messages than QUEUE announced). If
  * the file itself is damaged, at start or while running, every row that can
- * still be read is copied to a fresh file, the old one is set aside as
+ * still be reached is copied to a fresh file, the old one is set aside as
  * FILE.damaged-<time>, and the store goes on. A torn end of the WAL is cut at
  * the last whole commit. Nothing of this stops the bridge from starting.
  */

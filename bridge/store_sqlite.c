@@ -1,34 +1,21 @@
 #include "bridge/crc32c.h"
-#include "bridge/store.h"
-#include "bridge/store_batch.h"
+#include "bridge/store_parts.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sqlite3.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#define PATH_BYTES      1024u
-#define SUFFIX_BYTES    64u   /* room behind a path for the names of its companions */
-#define REPORT_BYTES    1280u /* holds two paths' worth of a line, cut if need be */
-#define REPORTS_MAX     16u
 #define APPLICATION_ID  0x736E6272 /* "snbr": tells our files from others */
 #define PAGE_BYTES      4096u
 #define TICKETS_AHEAD   1000000u /* next_seq is written this far ahead */
 #define WAL_BYTES       (4u << 20)
 #define BUSY_MS         5000 /* how long somebody's sqlite3 may hold the write lock */
-#define RETRY_MIN_MS    10u
-#define RETRY_MAX_MS    1000u
 #define REPLAY_ATTEMPTS 3
 #define SHRINK_PAGES    4096u /* a file smaller than this is never worth shrinking */
 #define KEY_BITS        95u   /* of struct key: 32 + 63 */
@@ -117,121 +104,22 @@ struct db {
     sqlite3_stmt *statements[STATEMENTS];
 };
 
-/* ---- what the store is made of --------------------------------------------- */
-
-/* Something for the loop. */
-struct answer {
-    struct answer *next;
-    struct bridge_event event;
-    struct bridge_message *messages; /* FETCHED */
-    uint8_t *bytes;                  /* their topics and payloads */
-};
-
-struct store {
-    char path[PATH_BYTES];
-    char path_wal[PATH_BYTES];
-    uint32_t lazy_ms;
-    uint64_t max_bytes;
-    int lock_fd;
-    int event_fd;
-    pthread_t thread;
-
-    /* Of the loop. */
-    struct answer *current; /* what the last event points to */
-    uint64_t handed;        /* the highest ticket handed over */
-    bool replayed;
-
-    /* Of the thread; before its first batch, of the caller of store_open() and
-     * store_replay(). */
+struct store_file {
     struct db db;
-    uint64_t next_ticket;    /* as found in the file, or one more than was ever handed over */
-    uint64_t reserved;       /* next_seq in the file */
-    uint32_t pages_stores;   /* max_page_count for transactions with STOREs; 0: no limit */
-    uint32_t pages_others;   /* and for others */
-    uint32_t pages_now;      /* as told to SQLite */
-    struct store_box keeper; /* what the disk has refused */
-    struct store_batch kept;
-    bool kept_fetch; /* FETCHes are among it */
-    bool reopen;     /* the handle may be the reason */
-    bool full;       /* STOREs were refused for want of room */
-    uint64_t retry_at_ms;
-    uint32_t retry_ms; /* the wait before that; 0: the last attempt succeeded */
-    uint64_t failing_since_ms;
-    uint64_t reported;        /* the highest ticket in an event */
+    bool reopen;              /* the handle may be the reason for the last error */
+    uint64_t reserved;        /* next_seq in the file */
+    uint32_t pages_stores;    /* max_page_count for transactions with STOREs; 0: no limit */
+    uint32_t pages_others;    /* and for others */
+    uint32_t pages_now;       /* as told to SQLite */
     uint64_t damaged_in_turn; /* rows moved in the transaction that is open */
     uint64_t written_in_turn;
-
-    /* Shared. */
-    pthread_mutex_t mutex;
-    pthread_cond_t wake;
-    bool stop;
-    bool sleeping;           /* the thread waits for `wake` */
-    struct store_box box;    /* the memory of turn, ready and what is being committed */
-    struct store_batch turn; /* not flushed yet */
-    bool turn_urgent;        /* it holds something that is not lazy */
-    bool turn_joins;         /* it has changed an operation in the last of ready */
-    struct {                 /* flushed, not begun; the first is next */
-        struct store_batch *first;
-        struct store_batch *last;
-        bool urgent;     /* the last one may not wait */
-        uint64_t due_ms; /* until then it may */
-    } ready;
-    struct store_batch *spare; /* headers */
-    uint64_t waiting_bytes;    /* of ready and of what is being committed */
-    struct answer *answers;
-    struct answer *answers_last;
-    bool signalled; /* event_fd is readable */
-    char reports[REPORTS_MAX][REPORT_BYTES];
-    uint32_t report_first;
-    uint32_t report_count;
-    struct store_figures figures;
 };
-
-static uint64_t now_ms(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static uint64_t now_us(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
-static void *grab(void *old, size_t size)
-{
-    void *memory = realloc(old, size);
-    if (memory == NULL)
-        abort();
-    return memory;
-}
-
-/* With the mutex held. */
-static void signal_loop(struct store *s)
-{
-    const uint64_t one = 1;
-    if (!s->signalled)
-        s->signalled = write(s->event_fd, &one, sizeof one) == sizeof one;
-}
-
-__attribute__((format(printf, 2, 3))) static void report(struct store *s, const char *format, ...)
-{
-    va_list list;
-    va_start(list, format);
-    pthread_mutex_lock(&s->mutex);
-    if (s->report_count == REPORTS_MAX) {
-        s->report_first = (s->report_first + 1) % REPORTS_MAX;
-        s->report_count--;
-    }
-    vsnprintf(s->reports[(s->report_first + s->report_count) % REPORTS_MAX], REPORT_BYTES, format,
-              list);
-    s->report_count++;
-    signal_loop(s);
-    pthread_mutex_unlock(&s->mutex);
-    va_end(list);
 }
 
 /* ---- statements ------------------------------------------------------------ */
@@ -479,40 +367,40 @@ static int delete_session(struct db *db, uint32_t session)
  * not only the row. */
 static int move_damaged_message(struct store *s, uint32_t queue, uint64_t seq)
 {
-    sqlite3_stmt *st = s->db.statements[KEEP_DAMAGED_MESSAGE];
-    bind_number(st, 1, now_ms(CLOCK_REALTIME));
+    sqlite3_stmt *st = s->file->db.statements[KEEP_DAMAGED_MESSAGE];
+    bind_number(st, 1, store_now_ms(CLOCK_REALTIME));
     bind_number(st, 2, queue);
     bind_number(st, 3, seq);
 
     int rc = run(st);
-    if (rc == SQLITE_OK && sqlite3_changes(s->db.handle) == 0)
+    if (rc == SQLITE_OK && sqlite3_changes(s->file->db.handle) == 0)
         rc = SQLITE_CORRUPT;
     if (rc == SQLITE_OK)
-        rc = delete_message(&s->db, queue, seq);
-    s->damaged_in_turn += rc == SQLITE_OK;
+        rc = delete_message(&s->file->db, queue, seq);
+    s->file->damaged_in_turn += rc == SQLITE_OK;
     return rc;
 }
 
 static int move_damaged_record(struct store *s, const struct bridge_record *r)
 {
-    sqlite3_stmt *st = s->db.statements[KEEP_DAMAGED_RECORD];
-    bind_number(st, 1, now_ms(CLOCK_REALTIME));
+    sqlite3_stmt *st = s->file->db.statements[KEEP_DAMAGED_RECORD];
+    bind_number(st, 1, store_now_ms(CLOCK_REALTIME));
     bind_number(st, 2, r->session);
     bind_number(st, 3, (uint64_t)r->kind);
     bind_number(st, 4, r->key);
 
     int rc = run(st);
-    if (rc == SQLITE_OK && sqlite3_changes(s->db.handle) == 0)
+    if (rc == SQLITE_OK && sqlite3_changes(s->file->db.handle) == 0)
         rc = SQLITE_CORRUPT;
     if (rc == SQLITE_OK)
-        rc = delete_record(&s->db, r);
-    s->damaged_in_turn += rc == SQLITE_OK;
+        rc = delete_record(&s->file->db, r);
+    s->file->damaged_in_turn += rc == SQLITE_OK;
     return rc;
 }
 
 static int set_flags(struct store *s, uint32_t queue, uint64_t seq, uint8_t flags)
 {
-    sqlite3_stmt *st = s->db.statements[GET_MESSAGE];
+    sqlite3_stmt *st = s->file->db.statements[GET_MESSAGE];
     bind_number(st, 1, queue);
     bind_number(st, 2, seq);
 
@@ -529,7 +417,7 @@ static int set_flags(struct store *s, uint32_t queue, uint64_t seq, uint8_t flag
     if (!sound)
         return move_damaged_message(s, queue, seq);
 
-    st = s->db.statements[SET_FLAGS];
+    st = s->file->db.statements[SET_FLAGS];
     bind_number(st, 1, m.flags);
     bind_number(st, 2, crc);
     bind_number(st, 3, queue);
@@ -575,7 +463,7 @@ static int db_create(struct db *db)
     if (rc == SQLITE_OK)
         rc = put_meta(db, "next_seq", 1);
     if (rc == SQLITE_OK)
-        rc = put_meta(db, "created_ms", now_ms(CLOCK_REALTIME));
+        rc = put_meta(db, "created_ms", store_now_ms(CLOCK_REALTIME));
     if (rc == SQLITE_OK)
         rc = run(db->statements[COMMIT]);
     return rc;
@@ -594,6 +482,25 @@ static enum store_fault db_fault(struct db *db, const char *path, int rc, char *
     return fault_of(rc);
 }
 
+/* Only `meta` is the same in every format, so it is asked first. A table or
+ * column that should be there and is not (SQLITE_ERROR) is damage. */
+static int db_check(struct db *db, bool complete, uint64_t *format)
+{
+    int rc = sqlite3_prepare_v2(db->handle, sql[GET_META], -1, &db->statements[GET_META], NULL);
+
+    if (rc == SQLITE_OK)
+        rc = get_meta(db, "format", format);
+    sqlite3_finalize(db->statements[GET_META]);
+    db->statements[GET_META] = NULL;
+    if (rc == SQLITE_OK && *format > BRIDGE_STORE_FORMAT)
+        return SQLITE_OK;
+    if (rc == SQLITE_OK)
+        rc = complete ? db_prepare(db) : SQLITE_ERROR;
+    if (rc == SQLITE_OK)
+        rc = exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+    return rc == SQLITE_ERROR || rc == SQLITE_NOTFOUND ? SQLITE_CORRUPT : rc;
+}
+
 /* Looks before it changes anything: another program's database, or one of a
  * newer version, stays as it is. */
 static enum store_fault db_open(const char *path, bool create, struct db *db, char *why,
@@ -602,6 +509,7 @@ static enum store_fault db_open(const char *path, bool create, struct db *db, ch
     uint64_t tables = 0;
     uint64_t ours = 0;
     uint64_t application = 0;
+    uint64_t format = BRIDGE_STORE_FORMAT;
     int rc = sqlite3_open_v2(
         path, &db->handle,
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0), NULL);
@@ -633,24 +541,15 @@ static enum store_fault db_open(const char *path, bool create, struct db *db, ch
         return STORE_CANNOT_OPEN;
     }
 
-    if (tables == 0) {
+    if (tables == 0)
         rc = db_create(db);
-    } else {
-        uint64_t format = 0;
-        if (number(db, "SELECT value FROM meta WHERE key = 'format'", &format) == SQLITE_OK &&
-            format > BRIDGE_STORE_FORMAT) {
-            snprintf(why, why_size, "%s: has format %" PRIu64 ", this program knows up to %d", path,
-                     format, BRIDGE_STORE_FORMAT);
-            db_close(db);
-            return STORE_TOO_NEW;
-        }
-        rc = ours < 4 ? SQLITE_CORRUPT : db_prepare(db);
-        if (rc == SQLITE_OK) {
-            rc = get_meta(db, "format", &format);
-            rc = rc == SQLITE_NOTFOUND ? SQLITE_CORRUPT : rc;
-        }
-        if (rc == SQLITE_OK)
-            rc = exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+    else
+        rc = db_check(db, ours == 4, &format);
+    if (rc == SQLITE_OK && format > BRIDGE_STORE_FORMAT) {
+        snprintf(why, why_size, "%s: has format %" PRIu64 ", this program knows up to %d", path,
+                 format, BRIDGE_STORE_FORMAT);
+        db_close(db);
+        return STORE_TOO_NEW;
     }
     if (rc != SQLITE_OK)
         return db_fault(db, path, rc, why, why_size);
@@ -666,36 +565,36 @@ static int set_limits(struct store *s)
     uint64_t wal = WAL_BYTES;
     char text[128];
 
-    const int rc = number(&s->db, "PRAGMA page_size", &page);
+    const int rc = number(&s->file->db, "PRAGMA page_size", &page);
     if (rc != SQLITE_OK)
         return rc;
-    s->pages_stores = 0;
-    s->pages_others = 0;
-    s->pages_now = 0;
+    s->file->pages_stores = 0;
+    s->file->pages_others = 0;
+    s->file->pages_now = 0;
     if (s->max_bytes > 0) {
         if (wal > s->max_bytes / 4)
             wal = s->max_bytes / 4;
         const uint64_t pages = (s->max_bytes - wal) / page;
         const uint64_t reserve = pages / 8 < 1024 ? pages / 8 : 1024;
-        s->pages_others = pages < UINT32_MAX - 1 ? (uint32_t)pages : UINT32_MAX - 1;
-        s->pages_stores = s->pages_others - (uint32_t)reserve;
+        s->file->pages_others = pages < UINT32_MAX - 1 ? (uint32_t)pages : UINT32_MAX - 1;
+        s->file->pages_stores = s->file->pages_others - (uint32_t)reserve;
     }
     snprintf(text, sizeof text,
              "PRAGMA wal_autocheckpoint = %" PRIu64 "; PRAGMA journal_size_limit = %" PRIu64,
              wal / page, wal);
-    return exec(&s->db, text);
+    return exec(&s->file->db, text);
 }
 
 /* SQLite counts the pages for us; the pragma is only spoken when it changes. */
 static int set_page_limit(struct store *s, uint32_t pages)
 {
     char text[64];
-    if (pages == s->pages_now)
+    if (pages == s->file->pages_now)
         return SQLITE_OK;
     snprintf(text, sizeof text, "PRAGMA max_page_count = %" PRIu32, pages);
-    const int rc = exec(&s->db, text);
+    const int rc = exec(&s->file->db, text);
     if (rc == SQLITE_OK)
-        s->pages_now = pages;
+        s->file->pages_now = pages;
     return rc;
 }
 
@@ -706,11 +605,11 @@ static void shrink(struct store *s)
     uint64_t pages = 0;
     uint64_t unused = 0;
 
-    if (number(&s->db, "PRAGMA page_count", &pages) == SQLITE_OK &&
-        number(&s->db, "PRAGMA freelist_count", &unused) == SQLITE_OK && pages > SHRINK_PAGES &&
-        unused > pages / 4 * 3) {
-        exec(&s->db, "VACUUM");
-        exec(&s->db, "PRAGMA wal_checkpoint(TRUNCATE)");
+    if (number(&s->file->db, "PRAGMA page_count", &pages) == SQLITE_OK &&
+        number(&s->file->db, "PRAGMA freelist_count", &unused) == SQLITE_OK &&
+        pages > SHRINK_PAGES && unused > pages / 4 * 3) {
+        exec(&s->file->db, "VACUUM");
+        exec(&s->file->db, "PRAGMA wal_checkpoint(TRUNCATE)");
     }
 }
 
@@ -757,7 +656,7 @@ static int copy_damaged(struct copy *c, sqlite3_stmt *from, enum statement into)
 {
     sqlite3_stmt *st = c->to->statements[into];
 
-    bind_number(st, 1, now_ms(CLOCK_REALTIME));
+    bind_number(st, 1, store_now_ms(CLOCK_REALTIME));
     for (int i = 0; i < sqlite3_column_count(from); i++)
         sqlite3_bind_value(st, i + 2, sqlite3_column_value(from, i));
     c->damaged++;
@@ -867,7 +766,7 @@ static int copy_table(struct copy *c, const struct table *t)
  * lies above any ticket that was handed out at less than one per microsecond. */
 static uint64_t next_after_loss(uint64_t highest)
 {
-    const uint64_t by_time = now_ms(CLOCK_REALTIME) * 1000;
+    const uint64_t by_time = store_now_ms(CLOCK_REALTIME) * 1000;
     highest += TICKETS_AHEAD;
     return highest > by_time ? highest : by_time;
 }
@@ -915,18 +814,18 @@ static bool exists(const char *path)
     return stat(path, &st) == 0;
 }
 
-static void beside(const struct store *s, const char *suffix, char out[PATH_BYTES])
+static void beside(const struct store *s, const char *suffix, char out[STORE_PATH_BYTES])
 {
     const size_t len = strlen(s->path);
     const size_t more = strlen(suffix) + 1;
-    assert(len + more <= PATH_BYTES);
+    assert(len + more <= STORE_PATH_BYTES);
     memcpy(out, s->path, len);
     memcpy(out + len, suffix, more);
 }
 
 static void sync_folder(const struct store *s)
 {
-    char folder[PATH_BYTES];
+    char folder[STORE_PATH_BYTES];
     snprintf(folder, sizeof folder, "%s", s->path);
     char *slash = strrchr(folder, '/');
     if (slash != NULL)
@@ -941,9 +840,9 @@ static void sync_folder(const struct store *s)
 /* Renames FILE+suffix to FILE.damaged-<time>+suffix when it exists. */
 static bool set_aside(const struct store *s, const char *name, const char *suffix)
 {
-    char from[PATH_BYTES];
-    char tail[SUFFIX_BYTES];
-    char to[PATH_BYTES];
+    char from[STORE_PATH_BYTES];
+    char tail[STORE_SUFFIX_BYTES];
+    char to[STORE_PATH_BYTES];
 
     beside(s, suffix, from);
     snprintf(tail, sizeof tail, "%s%s", name, suffix);
@@ -953,7 +852,7 @@ static bool set_aside(const struct store *s, const char *name, const char *suffi
 
 static void free_name(const struct store *s, char name[48])
 {
-    char path[PATH_BYTES];
+    char path[STORE_PATH_BYTES];
     const time_t now = time(NULL);
     struct tm tm;
 
@@ -973,7 +872,7 @@ static void free_name(const struct store *s, char name[48])
 
 static void remove_beside(const struct store *s, const char *suffix)
 {
-    char path[PATH_BYTES];
+    char path[STORE_PATH_BYTES];
     beside(s, suffix, path);
     unlink(path);
 }
@@ -983,7 +882,7 @@ static void remove_beside(const struct store *s, const char *suffix)
  * finish_recovery(). */
 static bool replace(const struct store *s, const char *name)
 {
-    char fresh[PATH_BYTES];
+    char fresh[STORE_PATH_BYTES];
 
     beside(s, ".new", fresh);
     if (!set_aside(s, name, ""))
@@ -1008,7 +907,7 @@ static void remove_fresh(const struct store *s)
 
 static void finish_recovery(const struct store *s)
 {
-    char fresh[PATH_BYTES];
+    char fresh[STORE_PATH_BYTES];
     char name[48];
 
     beside(s, ".new", fresh);
@@ -1024,14 +923,14 @@ static void finish_recovery(const struct store *s)
  * store's handle is closed before and open on the fresh file afterwards. */
 static enum store_fault recover(struct store *s, const char *cause, char *why, size_t why_size)
 {
-    char fresh[PATH_BYTES];
+    char fresh[STORE_PATH_BYTES];
     char name[48];
     struct db from = {0};
     struct db to = {0};
 
-    if (s->db.handle != NULL)
-        sqlite3_db_config(s->db.handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
-    db_close(&s->db);
+    if (s->file->db.handle != NULL)
+        sqlite3_db_config(s->file->db.handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
+    db_close(&s->file->db);
     remove_fresh(s);
     beside(s, ".new", fresh);
     enum store_fault fault = db_open(fresh, true, &to, why, why_size);
@@ -1057,9 +956,9 @@ static enum store_fault recover(struct store *s, const char *cause, char *why, s
                  strerror(errno));
         return STORE_DAMAGED;
     }
-    fault = db_open(s->path, false, &s->db, why, why_size);
+    fault = db_open(s->path, false, &s->file->db, why, why_size);
     if (fault == STORE_OK && set_limits(s) != SQLITE_OK)
-        fault = db_fault(&s->db, s->path, SQLITE_ERROR, why, why_size);
+        fault = db_fault(&s->file->db, s->path, SQLITE_ERROR, why, why_size);
     if (fault != STORE_OK)
         return fault;
     snprintf(why, why_size,
@@ -1077,59 +976,14 @@ static enum store_fault recover(struct store *s, const char *cause, char *why, s
 /* The same while the store is in use: the line goes to the reports. */
 static bool recover_now(struct store *s)
 {
-    char why[REPORT_BYTES];
+    char why[STORE_LINE_BYTES];
     char cause[160];
 
     snprintf(cause, sizeof cause, "%s",
-             s->db.handle != NULL ? sqlite3_errmsg(s->db.handle) : "cannot be opened");
+             s->file->db.handle != NULL ? sqlite3_errmsg(s->file->db.handle) : "cannot be opened");
     const enum store_fault fault = recover(s, cause, why, sizeof why);
-    report(s, "%s", why);
+    store_report(s, "%s", why);
     return fault == STORE_OK;
-}
-
-/* ---- answers to the loop --------------------------------------------------- */
-
-static void free_answer(struct answer *a)
-{
-    if (a != NULL) {
-        free(a->messages);
-        free(a->bytes);
-        free(a);
-    }
-}
-
-static void push(struct store *s, struct answer *a)
-{
-    a->next = NULL;
-    pthread_mutex_lock(&s->mutex);
-    if (s->answers == NULL)
-        s->answers = a;
-    else
-        s->answers_last->next = a;
-    s->answers_last = a;
-    signal_loop(s);
-    pthread_mutex_unlock(&s->mutex);
-}
-
-/* A STORED that still waits for the loop is moved on instead of followed. */
-static void push_ticket(struct store *s, enum bridge_event_type type, uint64_t ticket)
-{
-    bool joined = false;
-
-    if (ticket < s->reported)
-        ticket = s->reported;
-    s->reported = ticket;
-    pthread_mutex_lock(&s->mutex);
-    if (s->answers != NULL && s->answers_last->event.type == type) {
-        s->answers_last->event.stored.ticket = ticket;
-        joined = true;
-    }
-    pthread_mutex_unlock(&s->mutex);
-    if (!joined) {
-        struct answer *a = grab(NULL, sizeof *a);
-        *a = (struct answer){.event = {.type = type, .stored = {.ticket = ticket}}};
-        push(s, a);
-    }
 }
 
 /* ---- FETCH ----------------------------------------------------------------- */
@@ -1168,11 +1022,11 @@ static void harvest_message(struct harvest *h, const struct bridge_message *m)
 
     if (h->count == h->room) {
         h->room = h->room == 0 ? 64 : 2 * h->room;
-        h->messages = grab(h->messages, h->room * sizeof *h->messages);
+        h->messages = store_grab(h->messages, h->room * sizeof *h->messages);
     }
     if (h->size + more > h->bytes_room) {
         h->bytes_room = 2 * h->bytes_room + more + 4096;
-        h->bytes = grab(h->bytes, h->bytes_room);
+        h->bytes = store_grab(h->bytes, h->bytes_room);
     }
     struct sn_writer w = sn_writer(h->bytes + h->size, h->bytes_room - h->size);
     sn_write_bytes(&w, m->topic);
@@ -1196,7 +1050,7 @@ static void point_to_bytes(struct harvest *h)
 
 static void harvest_damaged(struct harvest *h, uint64_t seq)
 {
-    h->damaged = grab(h->damaged, (h->damaged_count + 1) * sizeof *h->damaged);
+    h->damaged = store_grab(h->damaged, (h->damaged_count + 1) * sizeof *h->damaged);
     h->damaged[h->damaged_count++] = seq;
 }
 
@@ -1206,10 +1060,10 @@ static int collect(struct store *s, const struct store_op *op, struct harvest *h
     const uint32_t count =
         op->fetch.count < STORE_FETCH_COUNT ? op->fetch.count : STORE_FETCH_COUNT;
     const uint64_t from = op->fetch.from < INT64_MAX ? op->fetch.from : INT64_MAX;
-    sqlite3_stmt *st = s->db.statements[FETCH];
+    sqlite3_stmt *st = s->file->db.statements[FETCH];
     int rc;
 
-    if (s->db.handle == NULL)
+    if (s->file->db.handle == NULL)
         return SQLITE_CANTOPEN;
     bind_number(st, 1, op->fetch.queue);
     bind_number(st, 2, from);
@@ -1237,26 +1091,26 @@ static int collect(struct store *s, const struct store_op *op, struct harvest *h
 
 static void count_damaged(struct store *s, const char *where)
 {
-    const uint64_t count = s->damaged_in_turn;
+    const uint64_t count = s->file->damaged_in_turn;
 
-    s->damaged_in_turn = 0;
+    s->file->damaged_in_turn = 0;
     if (count == 0)
         return;
     pthread_mutex_lock(&s->mutex);
     s->figures.damaged += count;
     pthread_mutex_unlock(&s->mutex);
-    report(s, "%s: %" PRIu64 " damaged rows moved from %s to the table damaged", s->path, count,
-           where);
+    store_report(s, "%s: %" PRIu64 " damaged rows moved from %s to the table damaged", s->path,
+                 count, where);
 }
 
 static int end_transaction(struct store *s, int rc)
 {
     if (rc == SQLITE_OK)
-        rc = run(s->db.statements[COMMIT]);
-    if (rc != SQLITE_OK && sqlite3_get_autocommit(s->db.handle) == 0)
-        run(s->db.statements[ROLLBACK]);
+        rc = run(s->file->db.statements[COMMIT]);
+    if (rc != SQLITE_OK && sqlite3_get_autocommit(s->file->db.handle) == 0)
+        run(s->file->db.statements[ROLLBACK]);
     if (rc != SQLITE_OK)
-        s->damaged_in_turn = 0;
+        s->file->damaged_in_turn = 0;
     return rc;
 }
 
@@ -1266,9 +1120,9 @@ static int move_harvest(struct store *s, uint32_t queue, const struct harvest *h
     if (h->damaged_count == 0)
         return SQLITE_OK;
 
-    int rc = set_page_limit(s, s->pages_others);
+    int rc = set_page_limit(s, s->file->pages_others);
     if (rc == SQLITE_OK)
-        rc = run(s->db.statements[BEGIN]);
+        rc = run(s->file->db.statements[BEGIN]);
     for (size_t i = 0; rc == SQLITE_OK && i < h->damaged_count; i++)
         rc = move_damaged_message(s, queue, h->damaged[i]);
     rc = end_transaction(s, rc);
@@ -1276,7 +1130,18 @@ static int move_harvest(struct store *s, uint32_t queue, const struct harvest *h
     return rc;
 }
 
-static int fetch(struct store *s, const struct store_op *op)
+static enum store_outcome outcome(struct store *s, int rc)
+{
+    if (rc == SQLITE_OK)
+        return STORE_DONE;
+    snprintf(s->error, sizeof s->error, "%s (SQLite %d)", sqlite3_errstr(rc), rc);
+    s->file->reopen = s->file->reopen || s->file->db.handle == NULL ||
+                      (primary(rc) != SQLITE_FULL && primary(rc) != SQLITE_BUSY);
+    return primary(rc) == SQLITE_FULL ? STORE_FULL : STORE_REFUSED;
+}
+
+enum store_outcome store_file_fetch(struct store *s, const struct store_op *op,
+                                    struct store_answer **out)
 {
     struct harvest h = {0};
     bool end = false;
@@ -1287,9 +1152,11 @@ static int fetch(struct store *s, const struct store_op *op)
         rc = collect(s, op, &h, &end);
     }
     if (rc == SQLITE_OK) {
-        struct answer *a = grab(NULL, sizeof *a);
+        if (is_damage(move_harvest(s, op->fetch.queue, &h)))
+            recover_now(s);
         point_to_bytes(&h);
-        *a = (struct answer){
+        *out = store_grab(NULL, sizeof **out);
+        **out = (struct store_answer){
             .event = {.type = BRIDGE_ON_FETCHED,
                       .fetched = {.queue = op->fetch.queue,
                                   .messages = h.messages,
@@ -1298,15 +1165,12 @@ static int fetch(struct store *s, const struct store_op *op)
             .messages = h.messages,
             .bytes = h.bytes,
         };
-        push(s, a);
-        if (is_damage(move_harvest(s, op->fetch.queue, &h)))
-            recover_now(s);
     } else {
         free(h.messages);
         free(h.bytes);
     }
     free(h.damaged);
-    return rc;
+    return outcome(s, rc);
 }
 
 /* ---- transactions ---------------------------------------------------------- */
@@ -1319,19 +1183,19 @@ static int apply(struct store *s, const struct store_op *op, bool with_stores)
     case BRIDGE_DO_STORE:
         if (op->refused || !with_stores)
             return SQLITE_OK;
-        s->written_in_turn++;
-        return put_message(&s->db, &op->message);
+        s->file->written_in_turn++;
+        return put_message(&s->file->db, &op->message);
     case BRIDGE_DO_MARK:
-        s->written_in_turn++;
+        s->file->written_in_turn++;
         return set_flags(s, op->row.queue, op->row.seq, op->row.flags);
     case BRIDGE_DO_FORGET:
-        return delete_message(&s->db, op->row.queue, op->row.seq);
+        return delete_message(&s->file->db, op->row.queue, op->row.seq);
     case BRIDGE_DO_SAVE:
-        s->written_in_turn++;
-        return put_record(&s->db, &op->record);
+        s->file->written_in_turn++;
+        return put_record(&s->file->db, &op->record);
     case BRIDGE_DO_ERASE:
-        return op->record.kind == 0 ? delete_session(&s->db, op->record.session)
-                                    : delete_record(&s->db, &op->record);
+        return op->record.kind == 0 ? delete_session(&s->file->db, op->record.session)
+                                    : delete_record(&s->file->db, &op->record);
     case BRIDGE_DO_FETCH:
     case BRIDGE_DO_SEND:
     case BRIDGE_DO_CONNECT:
@@ -1346,30 +1210,14 @@ static int apply(struct store *s, const struct store_op *op, bool with_stores)
     return SQLITE_OK;
 }
 
-static bool changes_something(const struct store_batch *b)
-{
-    for (const struct store_op *op = b->first; op != NULL; op = op->next)
-        if (!op->dead && !op->refused && op->type != BRIDGE_DO_FETCH)
-            return true;
-    return false;
-}
-
-static bool has_stores(const struct store_batch *b)
-{
-    for (const struct store_op *op = b->first; op != NULL; op = op->next)
-        if (op->type == BRIDGE_DO_STORE && !op->dead && !op->refused)
-            return true;
-    return false;
-}
-
 /* next_seq is moved ahead long before the tickets get there. */
 static int reserve(struct store *s, uint64_t ticket, uint64_t *reserved)
 {
-    *reserved = s->reserved;
-    if (ticket + TICKETS_AHEAD / 2 < s->reserved)
+    *reserved = s->file->reserved;
+    if (ticket + TICKETS_AHEAD / 2 < s->file->reserved)
         return SQLITE_OK;
     *reserved = (ticket > s->next_ticket ? ticket : s->next_ticket) + TICKETS_AHEAD;
-    return put_meta(&s->db, "next_seq", *reserved);
+    return put_meta(&s->file->db, "next_seq", *reserved);
 }
 
 static int attempt(struct store *s, const struct store_batch *batch, bool with_stores)
@@ -1379,11 +1227,12 @@ static int attempt(struct store *s, const struct store_batch *batch, bool with_s
         batch->last_ticket > s->kept.last_ticket ? batch->last_ticket : s->kept.last_ticket;
     uint64_t reserved = 0;
 
-    s->written_in_turn = 0;
+    s->file->written_in_turn = 0;
     int rc =
-        set_page_limit(s, with_stores && has_stores(batch) ? s->pages_stores : s->pages_others);
+        set_page_limit(s, with_stores && store_batch_has_stores(batch) ? s->file->pages_stores
+                                                                       : s->file->pages_others);
     if (rc == SQLITE_OK)
-        rc = run(s->db.statements[BEGIN]);
+        rc = run(s->file->db.statements[BEGIN]);
     for (const struct store_op *op = s->kept.first; rc == SQLITE_OK && op != NULL; op = op->next)
         rc = apply(s, op, false);
     for (const struct store_op *op = batch->first; rc == SQLITE_OK && op != NULL; op = op->next)
@@ -1395,10 +1244,10 @@ static int attempt(struct store *s, const struct store_batch *batch, bool with_s
         return rc;
 
     const uint64_t took_us = now_us() - started_us;
-    s->reserved = reserved;
+    s->file->reserved = reserved;
     pthread_mutex_lock(&s->mutex);
     s->figures.commits++;
-    s->figures.written += s->written_in_turn;
+    s->figures.written += s->file->written_in_turn;
     s->figures.commit_us_last = took_us < UINT32_MAX ? (uint32_t)took_us : UINT32_MAX;
     if (s->figures.commit_us_max < s->figures.commit_us_last)
         s->figures.commit_us_max = s->figures.commit_us_last;
@@ -1411,468 +1260,33 @@ static int attempt(struct store *s, const struct store_batch *batch, bool with_s
  * not replaced by an empty one. */
 static int reopen(struct store *s)
 {
-    char why[REPORT_BYTES];
+    char why[STORE_LINE_BYTES];
 
-    if (s->db.handle != NULL)
-        sqlite3_db_config(s->db.handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
-    db_close(&s->db);
-    const enum store_fault fault = db_open(s->path, false, &s->db, why, sizeof why);
+    if (s->file->db.handle != NULL)
+        sqlite3_db_config(s->file->db.handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
+    db_close(&s->file->db);
+    const enum store_fault fault = db_open(s->path, false, &s->file->db, why, sizeof why);
     if (fault == STORE_DAMAGED)
         return SQLITE_CORRUPT;
     if (fault != STORE_OK)
         return SQLITE_CANTOPEN;
-    s->reopen = false;
+    s->file->reopen = false;
     return set_limits(s);
 }
 
-static int transact(struct store *s, const struct store_batch *batch, bool with_stores)
+enum store_outcome store_file_commit(struct store *s, const struct store_batch *batch,
+                                     bool with_stores)
 {
-    int rc = s->reopen ? reopen(s) : SQLITE_OK;
+    int rc = s->file->reopen ? reopen(s) : SQLITE_OK;
 
-    if (rc == SQLITE_OK && (changes_something(&s->kept) || changes_something(batch)))
+    if (rc == SQLITE_OK &&
+        (store_batch_changes_something(&s->kept) || store_batch_changes_something(batch)))
         rc = attempt(s, batch, with_stores);
-    if (is_damage(rc)) {
-        rc = recover_now(s) ? attempt(s, batch, with_stores) : rc;
-        s->reopen = s->db.handle == NULL;
+    if (is_damage(rc) && recover_now(s)) {
+        s->file->reopen = false;
+        rc = attempt(s, batch, with_stores);
     }
-    return rc;
-}
-
-/* ---- when the disk refuses ------------------------------------------------- */
-
-static void note_failure(struct store *s, int rc)
-{
-    if (s->retry_ms == 0) {
-        s->failing_since_ms = now_ms(CLOCK_MONOTONIC);
-        report(s, "%s: the disk refuses: %s (SQLite %d); new messages are refused meanwhile",
-               s->path, sqlite3_errstr(rc), rc);
-    }
-    s->retry_ms = s->retry_ms == 0 ? RETRY_MIN_MS : 2 * s->retry_ms;
-    if (s->retry_ms > RETRY_MAX_MS)
-        s->retry_ms = RETRY_MAX_MS;
-    s->retry_at_ms = now_ms(CLOCK_MONOTONIC) + s->retry_ms;
-    if (primary(rc) != SQLITE_FULL && primary(rc) != SQLITE_BUSY)
-        s->reopen = true;
-    pthread_mutex_lock(&s->mutex);
-    s->figures.failures++;
-    pthread_mutex_unlock(&s->mutex);
-}
-
-static void note_success(struct store *s)
-{
-    report(s, "%s: the disk works again after %" PRIu64 " ms", s->path,
-           now_ms(CLOCK_MONOTONIC) - s->failing_since_ms);
-    s->retry_ms = 0;
-}
-
-static void note_room(struct store *s, bool full)
-{
-    if (full != s->full)
-        report(s, full ? "%s: full, new messages are refused" : "%s: has room again", s->path);
-    s->full = full;
-    if (full) {
-        pthread_mutex_lock(&s->mutex);
-        s->figures.failures++;
-        pthread_mutex_unlock(&s->mutex);
-    }
-}
-
-/* Leaves behind the operations that later ones have taken over. */
-static void compact_kept(struct store *s)
-{
-    struct store_box box = {0};
-    struct store_batch kept = {0};
-
-    for (const struct store_op *op = s->kept.first; op != NULL; op = op->next)
-        if (!op->dead)
-            store_box_add(&box, &kept, op);
-    kept.last_ticket = s->kept.last_ticket;
-    store_box_free(&s->keeper);
-    s->keeper = box;
-    s->kept = kept;
-}
-
-static void keep(struct store *s, const struct store_op *op)
-{
-    store_box_add(&s->keeper, &s->kept, op);
-    s->kept_fetch = s->kept_fetch || op->type == BRIDGE_DO_FETCH;
-    if (s->keeper.dead > s->kept.count / 2 + 1024)
-        compact_kept(s);
-}
-
-/* Answers keep their order: once one has to wait, all later ones do. */
-static void answer_fetch(struct store *s, const struct store_op *op)
-{
-    int rc = SQLITE_OK;
-
-    if (!s->kept_fetch)
-        rc = fetch(s, op);
-    if (rc != SQLITE_OK)
-        note_failure(s, rc);
-    if (rc != SQLITE_OK || s->kept_fetch)
-        keep(s, op);
-}
-
-static void refuse(struct store *s, const struct store_batch *batch)
-{
-    uint64_t last = 0;
-    uint64_t refused = 0;
-
-    for (const struct store_op *op = batch->first; op != NULL; op = op->next) {
-        if (op->dead)
-            continue;
-        if (op->type == BRIDGE_DO_STORE) {
-            last = op->ticket;
-            refused++;
-        } else if (op->type == BRIDGE_DO_FETCH) {
-            answer_fetch(s, op);
-        } else {
-            keep(s, op);
-        }
-    }
-    if (batch->last_ticket > s->kept.last_ticket)
-        s->kept.last_ticket = batch->last_ticket;
-    if (refused > 0)
-        push_ticket(s, BRIDGE_ON_STORE_FAILED, last);
-    pthread_mutex_lock(&s->mutex);
-    s->figures.refused += refused;
-    pthread_mutex_unlock(&s->mutex);
-}
-
-/* Reports the tickets of a batch that was committed with or without its STOREs:
- * one event for each run of the same outcome. */
-static void report_batch(struct store *s, const struct store_batch *batch, bool with_stores)
-{
-    enum bridge_event_type outcome = BRIDGE_ON_STORED;
-    uint64_t ticket = 0;
-    uint64_t refused = 0;
-
-    for (const struct store_op *op = batch->first; op != NULL; op = op->next) {
-        if (op->dead || op->type == BRIDGE_DO_FETCH)
-            continue;
-        const bool bad = op->type == BRIDGE_DO_STORE && (op->refused || !with_stores);
-        const enum bridge_event_type now = bad ? BRIDGE_ON_STORE_FAILED : BRIDGE_ON_STORED;
-        if (now != outcome && ticket != 0)
-            push_ticket(s, outcome, ticket);
-        outcome = now;
-        ticket = op->ticket;
-        refused += bad;
-    }
-    if (outcome == BRIDGE_ON_STORE_FAILED)
-        push_ticket(s, outcome, ticket);
-    if (batch->last_ticket > s->reported)
-        push_ticket(s, BRIDGE_ON_STORED, batch->last_ticket);
-    if (refused > 0) {
-        pthread_mutex_lock(&s->mutex);
-        s->figures.refused += refused;
-        pthread_mutex_unlock(&s->mutex);
-    }
-}
-
-static void conclude(struct store *s, const struct store_batch *batch, bool with_stores)
-{
-    struct store_box keeper = s->keeper;
-    const struct store_batch kept = s->kept;
-    const bool was_keeping = kept.first != NULL || kept.last_ticket != 0;
-
-    if (was_keeping) {
-        s->keeper = (struct store_box){0};
-        s->kept = (struct store_batch){0};
-        s->kept_fetch = false;
-        if (kept.last_ticket != 0)
-            push_ticket(s, BRIDGE_ON_STORED, kept.last_ticket);
-    }
-    report_batch(s, batch, with_stores);
-    for (const struct store_op *op = kept.first; op != NULL; op = op->next)
-        if (op->type == BRIDGE_DO_FETCH)
-            answer_fetch(s, op);
-    for (const struct store_op *op = batch->first; op != NULL; op = op->next)
-        if (op->type == BRIDGE_DO_FETCH)
-            answer_fetch(s, op);
-    if (was_keeping)
-        store_box_free(&keeper);
-}
-
-/* One batch, or only another attempt at what was kept. */
-static void work(struct store *s, const struct store_batch *batch, bool now_or_never)
-{
-    bool with_stores = true;
-
-    if (s->retry_ms != 0 && !now_or_never && now_ms(CLOCK_MONOTONIC) < s->retry_at_ms) {
-        refuse(s, batch);
-        return;
-    }
-    const bool touched = s->kept.first != NULL || changes_something(batch);
-    int rc = transact(s, batch, with_stores);
-    if (primary(rc) == SQLITE_FULL && has_stores(batch)) {
-        with_stores = false;
-        rc = transact(s, batch, with_stores);
-    }
-    if (rc != SQLITE_OK) {
-        note_failure(s, rc);
-        refuse(s, batch);
-        return;
-    }
-    if (has_stores(batch))
-        note_room(s, !with_stores);
-    conclude(s, batch, with_stores);
-    if (s->retry_ms != 0 && s->kept.first == NULL && touched)
-        note_success(s);
-}
-
-/* ---- the thread ------------------------------------------------------------ */
-
-static bool may_begin(const struct store *s, uint64_t now)
-{
-    const struct store_batch *first = s->ready.first;
-
-    if (first == NULL)
-        return false;
-    if (first != s->ready.last)
-        return true;
-    /* A turn that is not over has cancelled something in it: they belong together. */
-    if (s->turn_joins)
-        return false;
-    return s->ready.urgent || s->stop || first->bytes >= STORE_BATCH_BYTES ||
-           now >= s->ready.due_ms;
-}
-
-/* Nothing handed over so far, but for the turn that is not over, may be changed
- * by what is handed over from now on. */
-static void close_door(struct store *s)
-{
-    s->box.floor = s->turn.first_ticket != 0 ? s->turn.first_ticket : s->handed + 1;
-}
-
-static struct store_batch *pop_ready(struct store *s)
-{
-    struct store_batch *batch = s->ready.first;
-
-    s->ready.first = batch->next;
-    if (s->ready.first == NULL) {
-        s->ready.last = NULL;
-        close_door(s);
-    }
-    return batch;
-}
-
-static void finish(struct store *s, struct store_batch *batch)
-{
-    const bool idle = s->ready.first == NULL && s->turn.first == NULL;
-
-    store_box_release(&s->box, idle ? NULL : batch);
-    s->waiting_bytes -= batch->bytes;
-    batch->next = s->spare;
-    s->spare = batch;
-}
-
-static void sleep_until(struct store *s, uint64_t due_ms)
-{
-    s->sleeping = true;
-    if (due_ms == BRIDGE_NEVER) {
-        pthread_cond_wait(&s->wake, &s->mutex);
-    } else {
-        const struct timespec due = {.tv_sec = (time_t)(due_ms / 1000),
-                                     .tv_nsec = (long)(due_ms % 1000) * 1000000};
-        pthread_cond_timedwait(&s->wake, &s->mutex, &due);
-    }
-    s->sleeping = false;
-}
-
-static void *serve(void *arg)
-{
-    static const struct store_batch nothing = {0};
-    struct store *s = arg;
-
-    pthread_mutex_lock(&s->mutex);
-    for (;;) {
-        const uint64_t now = now_ms(CLOCK_MONOTONIC);
-        const bool owing = s->kept.first != NULL || s->kept.last_ticket > s->reported;
-
-        if (may_begin(s, now)) {
-            struct store_batch *batch = pop_ready(s);
-            const bool last = s->stop && s->ready.first == NULL;
-            pthread_mutex_unlock(&s->mutex);
-            work(s, batch, last);
-            pthread_mutex_lock(&s->mutex);
-            finish(s, batch);
-        } else if (owing && (s->stop || now >= s->retry_at_ms)) {
-            pthread_mutex_unlock(&s->mutex);
-            work(s, &nothing, true);
-            pthread_mutex_lock(&s->mutex);
-            if (s->stop)
-                break;
-        } else if (s->stop) {
-            break;
-        } else {
-            uint64_t due = owing ? s->retry_at_ms : BRIDGE_NEVER;
-            if (s->ready.first != NULL && !s->turn_joins && s->ready.due_ms < due)
-                due = s->ready.due_ms;
-            sleep_until(s, due);
-        }
-        s->figures.kept = (uint32_t)(s->kept.count - s->keeper.dead);
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return NULL;
-}
-
-/* ---- the loop's side ------------------------------------------------------- */
-
-static bool to_op(const struct bridge_action *a, uint64_t handed, struct store_op *op)
-{
-    *op = (struct store_op){.type = a->type};
-    switch (a->type) {
-    case BRIDGE_DO_STORE:
-        op->ticket = a->store.message.seq;
-        op->message = a->store.message;
-        return true;
-    case BRIDGE_DO_MARK:
-    case BRIDGE_DO_FORGET:
-        op->ticket = a->row.ticket;
-        op->row.queue = a->row.queue;
-        op->row.seq = a->row.seq;
-        op->row.flags = a->row.flags;
-        return true;
-    case BRIDGE_DO_SAVE:
-    case BRIDGE_DO_ERASE:
-        op->ticket = a->record.ticket;
-        op->record = a->record.record;
-        return true;
-    case BRIDGE_DO_FETCH:
-        op->ticket = handed;
-        op->fetch.queue = a->fetch.queue;
-        op->fetch.from = a->fetch.from;
-        op->fetch.count = a->fetch.count;
-        return true;
-    case BRIDGE_DO_SEND:
-    case BRIDGE_DO_CONNECT:
-    case BRIDGE_DO_DISCONNECT:
-    case BRIDGE_DO_PUBLISH:
-    case BRIDGE_DO_SUBSCRIBE:
-    case BRIDGE_DO_UNSUBSCRIBE:
-    case BRIDGE_DO_ACCEPT:
-    case BRIDGE_DO_NOTE:
-        break;
-    }
-    return false;
-}
-
-void store_put(struct store *s, const struct bridge_action *action)
-{
-    struct store_op op;
-
-    if (!to_op(action, s->handed, &op))
-        return;
-    pthread_mutex_lock(&s->mutex);
-    if (op.type != BRIDGE_DO_FETCH) {
-        assert(op.ticket > s->handed && op.ticket < INT64_MAX);
-        s->handed = op.ticket;
-    }
-    if (op.type == BRIDGE_DO_STORE && s->waiting_bytes + s->turn.bytes > STORE_WAITING_BYTES) {
-        op.refused = true;
-        op.message.topic = op.message.payload = (struct sn_bytes){0};
-    }
-    const struct store_added added = store_box_add(&s->box, &s->turn, &op);
-    if (added.touched != 0 && added.touched < s->turn.first_ticket)
-        s->turn_joins = true;
-    s->figures.avoided += added.avoided;
-    s->turn_urgent = s->turn_urgent || !action->lazy || op.type == BRIDGE_DO_FETCH;
-    pthread_mutex_unlock(&s->mutex);
-}
-
-static struct store_batch *new_batch(struct store *s)
-{
-    struct store_batch *batch = s->spare;
-
-    if (batch != NULL)
-        s->spare = batch->next;
-    else
-        batch = grab(NULL, sizeof *batch);
-    *batch = (struct store_batch){0};
-    return batch;
-}
-
-void store_flush(struct store *s)
-{
-    pthread_mutex_lock(&s->mutex);
-    if (s->turn.first == NULL && s->turn.last_ticket == 0) {
-        pthread_mutex_unlock(&s->mutex);
-        return;
-    }
-    struct store_batch *last = s->ready.last;
-    bool wake = s->turn_urgent;
-    if (last == NULL || (last->bytes >= STORE_BATCH_BYTES && !s->turn_joins)) {
-        struct store_batch *batch = new_batch(s);
-        if (last == NULL)
-            s->ready.first = batch;
-        else
-            last->next = batch;
-        s->ready.last = last = batch;
-        s->ready.urgent = false;
-        s->ready.due_ms = now_ms(CLOCK_MONOTONIC) + s->lazy_ms;
-        wake = true;
-        close_door(s);
-    }
-    s->waiting_bytes += s->turn.bytes;
-    store_batch_append(last, &s->turn);
-    s->ready.urgent = s->ready.urgent || s->turn_urgent;
-    wake = wake || last->bytes >= STORE_BATCH_BYTES || s->turn_joins;
-    s->turn_urgent = false;
-    s->turn_joins = false;
-    if (wake && s->sleeping)
-        pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->mutex);
-}
-
-int store_fd(const struct store *s)
-{
-    return s->event_fd;
-}
-
-bool store_next_event(struct store *s, struct bridge_event *event)
-{
-    free_answer(s->current);
-    pthread_mutex_lock(&s->mutex);
-    s->current = s->answers;
-    if (s->current != NULL) {
-        s->answers = s->current->next;
-    } else if (s->signalled) {
-        uint64_t count;
-        s->signalled = read(s->event_fd, &count, sizeof count) != sizeof count;
-    }
-    pthread_mutex_unlock(&s->mutex);
-    if (s->current == NULL)
-        return false;
-    *event = s->current->event;
-    return true;
-}
-
-bool store_next_report(struct store *s, char *line, size_t size)
-{
-    pthread_mutex_lock(&s->mutex);
-    const bool found = s->report_count > 0;
-    if (found) {
-        snprintf(line, size, "%s", s->reports[s->report_first]);
-        s->report_first = (s->report_first + 1) % REPORTS_MAX;
-        s->report_count--;
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return found;
-}
-
-static uint64_t file_size(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
-}
-
-void store_figures(struct store *s, struct store_figures *out)
-{
-    pthread_mutex_lock(&s->mutex);
-    *out = s->figures;
-    out->waiting_bytes = s->waiting_bytes + s->turn.bytes;
-    pthread_mutex_unlock(&s->mutex);
-    out->file_bytes = file_size(s->path) + file_size(s->path_wal);
+    return outcome(s, rc);
 }
 
 /* ---- replay ---------------------------------------------------------------- */
@@ -1891,7 +1305,7 @@ struct replay {
 
 static int replay_records(struct replay *r)
 {
-    sqlite3_stmt *st = r->store->db.statements[ALL_RECORDS];
+    sqlite3_stmt *st = r->store->file->db.statements[ALL_RECORDS];
     int rc;
 
     sqlite3_bind_int64(st, 1, r->at.low == 0 ? -1 : (sqlite3_int64)r->at.high);
@@ -1904,7 +1318,7 @@ static int replay_records(struct replay *r)
                                  (uint64_t)event.record.kind << 32 | event.record.key};
             r->fn(r->ctx, &event);
         } else {
-            r->records = grab(r->records, (r->record_count + 1) * sizeof *r->records);
+            r->records = store_grab(r->records, (r->record_count + 1) * sizeof *r->records);
             r->records[r->record_count] = event.record;
             r->records[r->record_count++].value = (struct sn_bytes){0};
         }
@@ -1915,7 +1329,7 @@ static int replay_records(struct replay *r)
 
 static int replay_queues(struct replay *r)
 {
-    sqlite3_stmt *st = r->store->db.statements[ALL_QUEUES];
+    sqlite3_stmt *st = r->store->file->db.statements[ALL_QUEUES];
     int rc;
 
     sqlite3_bind_int64(st, 1, r->queue);
@@ -1935,7 +1349,7 @@ static int replay_queues(struct replay *r)
 
 static int replay_open(struct replay *r)
 {
-    sqlite3_stmt *st = r->store->db.statements[ALL_OPEN];
+    sqlite3_stmt *st = r->store->file->db.statements[ALL_OPEN];
     int rc;
 
     sqlite3_bind_int64(st, 1, r->open);
@@ -1966,9 +1380,9 @@ static int move_replayed(struct replay *r)
     int rc = SQLITE_OK;
 
     if (r->record_count > 0) {
-        rc = set_page_limit(s, s->pages_others);
+        rc = set_page_limit(s, s->file->pages_others);
         if (rc == SQLITE_OK)
-            rc = run(s->db.statements[BEGIN]);
+            rc = run(s->file->db.statements[BEGIN]);
         for (size_t i = 0; rc == SQLITE_OK && i < r->record_count; i++)
             rc = move_damaged_record(s, &r->records[i]);
         rc = end_transaction(s, rc);
@@ -1996,53 +1410,25 @@ uint64_t store_replay(struct store *s, store_record_fn *fn, void *ctx)
         const bool again = (is_damage(rc) || rc == SQLITE_IOERR_READ) &&
                            recoveries++ < REPLAY_ATTEMPTS && recover_now(s);
         if (rc != SQLITE_OK && !again)
-            report(s, "%s: cannot be read as a whole: %s (SQLite %d)", s->path, sqlite3_errstr(rc),
-                   rc);
+            store_report(s, "%s: cannot be read as a whole: %s (SQLite %d)", s->path,
+                         sqlite3_errstr(rc), rc);
         if (again)
             r.record_count = r.messages.damaged_count = 0;
         else
             i++;
     }
-    s->reopen = s->db.handle == NULL;
+    s->file->reopen = s->file->db.handle == NULL;
     free(r.records);
     free(r.messages.damaged);
     return s->next_ticket;
 }
 
-/* ---- life ------------------------------------------------------------------ */
+/* ---- life ---------------------------------------------------------------- */
 
-/* The lock lives on a file of its own, because the database file may be
- * replaced, and because SQLite's own locks vanish when any descriptor of the
- * database is closed. The kernel drops it with the process. */
-static enum store_fault lock(const struct store *s, int *out, char *why, size_t why_size)
+static uint64_t file_size(const char *path)
 {
-    char path[PATH_BYTES];
-    char owner[32] = "";
-
-    beside(s, ".lock", path);
-    const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-    if (fd < 0) {
-        snprintf(why, why_size, "%s: %s", path, strerror(errno));
-        return STORE_CANNOT_OPEN;
-    }
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        const int error = errno;
-        const ssize_t len = read(fd, owner, sizeof owner - 1);
-        owner[len > 0 ? strcspn(owner, "\n") : 0] = '\0';
-        close(fd);
-        if (error != EWOULDBLOCK) {
-            snprintf(why, why_size, "%s: %s", path, strerror(error));
-            return STORE_CANNOT_OPEN;
-        }
-        snprintf(why, why_size, "%s: in use by another process%s%s", s->path,
-                 owner[0] != '\0' ? ", " : "", owner);
-        return STORE_LOCKED;
-    }
-    const int len = snprintf(owner, sizeof owner, "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, owner, (size_t)len, 0) != len)
-        (void)0; /* only a help for the reader of the message above */
-    *out = fd;
-    return STORE_OK;
+    struct stat st;
+    return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
 /* A WAL whose database is gone or empty would be deleted by SQLite. */
@@ -2060,13 +1446,13 @@ static void save_stray_wal(const struct store *s, char *why, size_t why_size)
 
 static enum store_fault open_file(struct store *s, char *why, size_t why_size)
 {
-    char cause[REPORT_BYTES];
+    char cause[STORE_LINE_BYTES];
 
     finish_recovery(s);
     save_stray_wal(s, why, why_size);
-    enum store_fault fault = db_open(s->path, true, &s->db, cause, sizeof cause);
+    enum store_fault fault = db_open(s->path, true, &s->file->db, cause, sizeof cause);
     if (fault == STORE_OK && set_limits(s) != SQLITE_OK)
-        fault = db_fault(&s->db, s->path, SQLITE_CORRUPT, cause, sizeof cause);
+        fault = db_fault(&s->file->db, s->path, SQLITE_CORRUPT, cause, sizeof cause);
     if (fault == STORE_DAMAGED)
         return recover(s, cause + strlen(s->path) + 2, why, why_size);
     if (fault != STORE_OK)
@@ -2080,110 +1466,43 @@ static void find_next_ticket(struct store *s)
 {
     uint64_t highest = 0;
 
-    if (get_meta(&s->db, "next_seq", &s->next_ticket) != SQLITE_OK) {
-        number(&s->db, "SELECT max(seq) FROM message", &highest);
+    if (get_meta(&s->file->db, "next_seq", &s->next_ticket) != SQLITE_OK) {
+        number(&s->file->db, "SELECT max(seq) FROM message", &highest);
         s->next_ticket = next_after_loss(highest);
     }
     s->handed = s->reported = s->next_ticket - 1;
-    s->reserved = s->next_ticket;
-    if (put_meta(&s->db, "next_seq", s->next_ticket + TICKETS_AHEAD) == SQLITE_OK)
-        s->reserved = s->next_ticket + TICKETS_AHEAD;
+    s->file->reserved = s->next_ticket;
+    if (put_meta(&s->file->db, "next_seq", s->next_ticket + TICKETS_AHEAD) == SQLITE_OK)
+        s->file->reserved = s->next_ticket + TICKETS_AHEAD;
 }
 
-static void free_store(struct store *s)
+enum store_fault store_file_open(struct store *s, char *why, size_t why_size)
 {
-    store_box_free(&s->box);
-    store_box_free(&s->keeper);
-    while (s->spare != NULL) {
-        struct store_batch *batch = s->spare;
-        s->spare = batch->next;
-        free(batch);
-    }
-    while (s->answers != NULL) {
-        struct answer *a = s->answers;
-        s->answers = a->next;
-        free_answer(a);
-    }
-    free_answer(s->current);
-    if (s->event_fd >= 0)
-        close(s->event_fd);
-    if (s->lock_fd >= 0)
-        close(s->lock_fd);
-    pthread_cond_destroy(&s->wake);
-    pthread_mutex_destroy(&s->mutex);
-    free(s);
-}
+    s->file = store_grab(NULL, sizeof *s->file);
+    *s->file = (struct store_file){0};
 
-static int start_thread(struct store *s)
-{
-    sigset_t all;
-    sigset_t before;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int error = pthread_create(&s->thread, NULL, serve, s);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
-}
-
-enum store_fault store_open(const struct store_options *o, struct store **out, char *why,
-                            size_t why_size)
-{
-    pthread_condattr_t monotonic;
-
-    why[0] = '\0';
-    if (strlen(o->path) + SUFFIX_BYTES > PATH_BYTES) {
-        snprintf(why, why_size, "%.200s...: the path is too long", o->path);
-        return STORE_CANNOT_OPEN;
-    }
-    struct store *s = grab(NULL, sizeof *s);
-    memset(s, 0, sizeof *s);
-    snprintf(s->path, sizeof s->path, "%s", o->path);
-    beside(s, "-wal", s->path_wal);
-    s->lazy_ms = o->lazy_ms;
-    s->max_bytes =
-        o->max_bytes > 0 && o->max_bytes < STORE_MAX_BYTES_MIN ? STORE_MAX_BYTES_MIN : o->max_bytes;
-    s->lock_fd = -1;
-    pthread_mutex_init(&s->mutex, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    s->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-
-    enum store_fault fault = lock(s, &s->lock_fd, why, why_size);
-    if (fault == STORE_OK)
-        fault = open_file(s, why, why_size);
-    if (fault == STORE_OK) {
-        shrink(s);
-        find_next_ticket(s);
-        const int error = s->event_fd < 0 ? EMFILE : start_thread(s);
-        if (error != 0) {
-            snprintf(why, why_size, "%s: %s", o->path, strerror(error));
-            db_close(&s->db);
-            fault = STORE_CANNOT_OPEN;
-        }
-    }
+    const enum store_fault fault = open_file(s, why, why_size);
     if (fault != STORE_OK) {
-        free_store(s);
+        free(s->file);
+        s->file = NULL;
         return fault;
     }
-    *out = s;
+    shrink(s);
+    find_next_ticket(s);
     return STORE_OK;
 }
 
-void store_close(struct store *s)
+void store_file_close(struct store *s)
 {
-    store_flush(s);
-    pthread_mutex_lock(&s->mutex);
-    s->stop = true;
-    pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->mutex);
-    pthread_join(s->thread, NULL);
-
     /* The numbers that were only reserved need not be skipped. */
-    if (s->db.handle != NULL)
-        put_meta(&s->db, "next_seq", s->handed + 1);
-    db_close(&s->db);
-    free_store(s);
+    if (s->file->db.handle != NULL)
+        put_meta(&s->file->db, "next_seq", s->handed + 1);
+    db_close(&s->file->db);
+    free(s->file);
+    s->file = NULL;
+}
+
+uint64_t store_file_bytes(const struct store *s)
+{
+    return file_size(s->path) + file_size(s->path_wal);
 }

@@ -9,9 +9,9 @@
  * away a subscription is granted as asked for: the promise is the bridge's to
  * keep, and it passes it on when the broker is back. */
 
-#define SYNC_MAX      8     /* requests to the broker under way at a time */
-#define RETAINED_MS   10000 /* how long after SUBACK retained messages are taken for its answer */
-#define REFUSED       0x80
+#define SYNC_MAX    8     /* requests to the broker under way at a time */
+#define RETAINED_MS 10000 /* how long after SUBACK retained messages are taken for its answer */
+#define REFUSED     0x80
 
 /* ---- telling the broker -------------------------------------------------------- */
 
@@ -45,12 +45,12 @@ static void request(struct bridge *b, struct filter *f)
     table_remove(&f->by_request);
     table_add(&b->filters_by_request, &f->by_request, request_hash(f->request));
     b->sync_open++;
-    bridge_emit(b, &(struct bridge_action){
-                       .type = subscribe ? BRIDGE_DO_SUBSCRIBE : BRIDGE_DO_UNSUBSCRIBE,
-                       .subscribe = {.request = f->request,
-                                     .qos = f->upstream_qos,
-                                     .wants_retained = f->wants_retained,
-                                     .filter = name_bytes(f->name)}});
+    bridge_emit(
+        b, &(struct bridge_action){.type = subscribe ? BRIDGE_DO_SUBSCRIBE : BRIDGE_DO_UNSUBSCRIBE,
+                                   .subscribe = {.request = f->request,
+                                                 .qos = f->upstream_qos,
+                                                 .wants_retained = f->wants_retained,
+                                                 .filter = name_bytes(f->name)}});
     f->wants_retained = false;
 }
 
@@ -186,12 +186,11 @@ static void suback(struct bridge *b, struct session *s, uint16_t mid, uint16_t t
                    uint8_t code)
 {
     air_send(b, s,
-             &(struct sn_packet){
-                 .type = SN_SUBACK,
-                 .suback = {.qos = code == SN_ACCEPTED ? qos : 0, /* */
-                            .tid = code == SN_ACCEPTED ? tid : 0,
-                            .mid = mid,
-                            .code = code}},
+             &(struct sn_packet){.type = SN_SUBACK,
+                                 .suback = {.qos = code == SN_ACCEPTED ? qos : 0, /* */
+                                            .tid = code == SN_ACCEPTED ? tid : 0,
+                                            .mid = mid,
+                                            .code = code}},
              AIR_ACK, false);
 }
 
@@ -269,8 +268,7 @@ static void grant(struct bridge *b, struct session *s, struct filter *f, const s
     }
     /* Retained messages that come from here on are for this subscription; with
      * the broker away, those that come once it has been asked. */
-    sub->retained_until_ms =
-        b->broker == BROKER_IS_UP ? b->now_ms + RETAINED_MS : BRIDGE_NEVER;
+    sub->retained_until_ms = b->broker == BROKER_IS_UP ? b->now_ms + RETAINED_MS : BRIDGE_NEVER;
     s->subscribe_mid = w->mid;
     s->subscribe_tid = w->tid;
     s->subscribe_qos = (int8_t)qos;
@@ -307,8 +305,8 @@ void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet
     }
     struct filter *f = filter_take(b, name);
     struct waiting *w = arena_take(&b->arena, sizeof(*w));
-    const bool fits = f != NULL && (find(s, f) != NULL ||
-                                    s->subscription_count < b->config->max_subscriptions);
+    const bool fits =
+        f != NULL && (find(s, f) != NULL || s->subscription_count < b->config->max_subscriptions);
     if (w == NULL || !fits || !answer_id(b, s, p, name, &w->tid)) {
         if (f != NULL && !fits)
             bridge_note(b, BRIDGE_NOTE_SUBSCRIPTION_LIMIT, s, name_bytes(name),

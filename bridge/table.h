@@ -39,7 +39,6 @@ struct table_link *table_next(const struct table_link *link);
  * a hash as seed to combine several. */
 uint32_t table_hash(uint64_t seed, const void *data, size_t len);
 
-#define TABLE_ENTRY(link, type, member)                                                            \
-    ((type *)(void *)((char *)(link)-offsetof(type, member)))
+#define TABLE_ENTRY(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
 #endif

@@ -49,22 +49,21 @@ static void exchanges_remove(struct bridge *b, struct exchange *e)
 static uint64_t mark(struct bridge *b, uint64_t seq, uint8_t flags)
 {
     const uint64_t ticket = bridge_next_seq(b);
-    bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_MARK,
-                                           .row = {.ticket = ticket,
-                                                   .queue = BRIDGE_QUEUE_BROKER,
-                                                   .seq = seq,
-                                                   .flags = flags}});
+    bridge_emit(
+        b,
+        &(struct bridge_action){
+            .type = BRIDGE_DO_MARK,
+            .row = {.ticket = ticket, .queue = BRIDGE_QUEUE_BROKER, .seq = seq, .flags = flags}});
     return ticket;
 }
 
 static uint64_t forget(struct bridge *b, uint64_t seq, bool lazy)
 {
     const uint64_t ticket = bridge_next_seq(b);
-    bridge_emit(b,
-                &(struct bridge_action){
-                    .type = BRIDGE_DO_FORGET,
-                    .lazy = lazy,
-                    .row = {.ticket = ticket, .queue = BRIDGE_QUEUE_BROKER, .seq = seq}});
+    bridge_emit(b, &(struct bridge_action){
+                       .type = BRIDGE_DO_FORGET,
+                       .lazy = lazy,
+                       .row = {.ticket = ticket, .queue = BRIDGE_QUEUE_BROKER, .seq = seq}});
     return ticket;
 }
 
@@ -266,11 +265,10 @@ static struct exchange *open_exchange(struct bridge *b, struct session *s,
                                       const struct bridge_message *m)
 {
     struct exchange *e = uplink_is_full(b) ? NULL : exchanges_add(b, s, m->mid);
-    if (e != NULL && !await_add(b, (struct await){
-                                       .kind = m->qos == 1 ? AWAIT_PUBACK : AWAIT_PUBREC,
-                                       .ticket = m->seq,
-                                       .session = s->number,
-                                       .mid = m->mid})) {
+    if (e != NULL && !await_add(b, (struct await){.kind = m->qos == 1 ? AWAIT_PUBACK : AWAIT_PUBREC,
+                                                  .ticket = m->seq,
+                                                  .session = s->number,
+                                                  .mid = m->mid})) {
         exchanges_remove(b, e);
         return NULL;
     }
@@ -548,7 +546,8 @@ void uplink_fetched(struct bridge *b, const struct bridge_event *event)
         const struct bridge_message *from = &event->fetched.messages[i];
         struct session *s = from->qos == 2 ? clients_find_number(b, from->session) : NULL;
         struct exchange *e = s == NULL ? NULL : exchanges_find(s, from->mid);
-        struct message *m = e != NULL && e->seq == from->seq ? queue_find(&b->uplink, e->seq) : NULL;
+        struct message *m =
+            e != NULL && e->seq == from->seq ? queue_find(&b->uplink, e->seq) : NULL;
         if (m != NULL) {
             e->message = m;
             m->exchange = e;

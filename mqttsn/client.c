@@ -394,7 +394,8 @@ static void send_open(struct sn_client *c, uint64_t now_ms)
     case SN_WILLMSGUPD:
         send_will_message(c, now_ms, SN_WILLMSGUPD);
         break;
-    default: /* SN_SUBSCRIBE, SN_UNSUBSCRIBE: step is a small integer, not an enum */
+    case SN_SUBSCRIBE:
+    case SN_UNSUBSCRIBE:
         send_open_subscribe(c, now_ms);
         break;
     }

@@ -67,9 +67,36 @@ bool sn_topic_has_wildcard(struct sn_bytes filter)
     return false;
 }
 
+/* MQTT 3.1.1, 1.5.3: control characters and non-characters SHOULD NOT be in a
+ * topic, and whoever receives one MAY close the connection, as brokers do. That
+ * connection carries the messages of all clients, so that none of them may
+ * cause it. The text is valid UTF-8. */
+static bool may_offend_a_broker(struct sn_bytes text)
+{
+    const uint8_t *t = text.data;
+
+    for (size_t i = 0; i < text.len; i++) {
+        if (t[i] < 0x20 || t[i] == 0x7F || (t[i] == 0xC2 && t[i + 1] < 0xA0)) {
+            return true; /* U+0001 to U+001F, U+007F to U+009F */
+        }
+        if (t[i] == 0xEF && t[i + 1] == 0xB7 && t[i + 2] >= 0x90 && t[i + 2] <= 0xAF) {
+            return true; /* U+FDD0 to U+FDEF */
+        }
+        if (i >= 2 && t[i] >= 0xBE && t[i - 1] == 0xBF &&
+            (t[i - 2] == 0xEF || (i >= 3 && t[i - 3] >= 0xF0 && (t[i - 2] & 0x0F) == 0x0F))) {
+            return true; /* the last two of each plane, U+FFFE to U+10FFFF */
+        }
+    }
+    return false;
+}
+
 static enum sn_fault check_text(struct sn_bytes topic)
 {
-    return topic.len == 0 ? SN_FAULT_EMPTY_TOPIC : sn_utf8_check(topic);
+    if (topic.len == 0) {
+        return SN_FAULT_EMPTY_TOPIC;
+    }
+    const enum sn_fault fault = sn_utf8_check(topic);
+    return fault == SN_OK && may_offend_a_broker(topic) ? SN_FAULT_BAD_UTF8 : fault;
 }
 
 enum sn_fault sn_topic_check_name(struct sn_bytes name)

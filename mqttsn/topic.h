@@ -2,8 +2,10 @@
  *
  * MQTT-SN 1.2, 5.3.12 takes both from MQTT: UTF-8 without U+0000, at least one
  * octet, "+" and "#" only in filters and only as a whole level, "#" only last.
+ * Control characters and non-characters are refused as well: a broker may close
+ * the connection over them that all clients share (MQTT 3.1.1, 1.5.3).
  * A filter that begins with a wildcard does not match a name that begins with
- * "$" (MQTT 3.1.1, 4.7.2).
+ * "$" (4.7.2).
  */
 #ifndef SN_TOPIC_H
 #define SN_TOPIC_H

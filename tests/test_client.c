@@ -522,8 +522,8 @@ static void a_gateway_that_stops_advertising_is_forgotten(void **state)
     hear_from("A", "05 00 01 03 84");
     hear_from("B", "03 02 02");
     expect("gateway 1 found A\ngateway 2 found B\n");
-    assert_int_equal(sn_client_deadline(&d.c), d.now + 3 * 900 * 1000);
-    pass(3 * 900 * 1000 - 1);
+    assert_int_equal(sn_client_deadline(&d.c), d.now + 2700000);
+    pass(2700000 - 1);
     expect("");
     pass(1);
     expect("gateway 1 gone A\n");
@@ -540,7 +540,7 @@ static void the_gateway_in_use_is_kept_however_silent(void **state)
     sn_client_connect(&d.c, d.now);
     hear_from("A", "03 05 00");
     forget_log();
-    pass(4 * 900 * 1000);
+    pass(3600000);
     expect("");
     assert_int_equal(state_of(), SN_CLIENT_ACTIVE);
 }

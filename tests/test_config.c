@@ -1,5 +1,8 @@
 #include "bridge/config.h"
 
+#include "radio/framing.h"
+#include "radio/profile.h"
+
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -170,6 +173,8 @@ static void every_key_reaches_its_field(void **state)
                            "type = udp\n"
                            "listen = [::1]:10000\n"
                            "multicast = [ff02::1]:1884\n"
+                           "multicast_interface = eth0\n"
+                           "multicast_hops = 3\n"
                            "advertise_s = 900\n"
                            "profile = lan-udp\n"
                            "frame_max = 100\n"
@@ -179,6 +184,8 @@ static void every_key_reaches_its_field(void **state)
                            "retries = 34\n"
                            "bits_per_s = 35\n"
                            "overhead_bits = 36\n"
+                           "bits_per_octet = 37\n"
+                           "duty_per_mille = 38\n"
                            "qos_minus_one = yes\n"
                            "roam = yes\n"
                            "forwarders = no\n"
@@ -190,7 +197,7 @@ static void every_key_reaches_its_field(void **state)
                            "parity = odd\n"
                            "stop_bits = 2\n"
                            "flow_control = xonxoff\n"
-                           "framing = slip\n"
+                           "framing = hdlc\n"
                            "optional = yes\n"
                            "[topics]\n"
                            "1 = plant/1/temp\n"
@@ -235,6 +242,8 @@ static void every_key_reaches_its_field(void **state)
     const struct config_link *l = &c.links[0];
     assert_string_equal(l->listen, "[::1]:10000");
     assert_string_equal(l->multicast, "[ff02::1]:1884");
+    assert_string_equal(l->multicast_interface, "eth0");
+    assert_int_equal(l->multicast_hops, 3);
     assert_int_equal(l->advertise_s, 900);
     assert_string_equal(l->profile, "lan-udp");
     assert_string_equal(c.bridge.links[0].name, "v6");
@@ -245,6 +254,8 @@ static void every_key_reaches_its_field(void **state)
     assert_int_equal(c.bridge.links[0].retries, 34);
     assert_int_equal(c.bridge.links[0].bits_per_s, 35);
     assert_int_equal(c.bridge.links[0].overhead_bits, 36);
+    assert_int_equal(c.bridge.links[0].bits_per_octet, 37);
+    assert_int_equal(c.bridge.links[0].duty_per_mille, 38);
     assert_true(c.bridge.links[0].qos_minus_one);
     assert_true(c.bridge.links[0].roam);
     assert_false(c.bridge.links[0].forwarders);
@@ -256,7 +267,7 @@ static void every_key_reaches_its_field(void **state)
     assert_int_equal(l->parity, CONFIG_PARITY_ODD);
     assert_int_equal(l->stop_bits, 2);
     assert_int_equal(l->flow_control, CONFIG_FLOW_XONXOFF);
-    assert_string_equal(l->framing, "slip");
+    assert_string_equal(l->framing, "hdlc");
     assert_true(l->optional);
 
     assert_int_equal(c.bridge.predefined_count, 3);
@@ -337,18 +348,83 @@ static void one_port_serves_both_families(void **state)
 static void a_profile_gives_what_the_link_does_not_say(void **state)
 {
     (void)state;
-    struct config c = load(LAN "[link radio]\nretries = 9\ntype = serial\ndevice = /dev/ttyS9\n"
-                               "[link slow]\ntype = udp\nlisten = 127.0.0.1:9\n"
-                               "profile = serial-9600\n");
+    struct config c = load(LAN "[link r1]\ntype = serial\ndevice = /dev/ttyS8\n"
+                               "profile = serial-radio-1200\nbaud = 9600\nretries = 9\n"
+                               "[link r2]\ntype = udp\nlisten = 127.0.0.1:9\n"
+                               "profile = lora-sf10-eu\n");
     assert_string_equal(c.links[0].profile, "lan-udp");
-    assert_int_equal(c.bridge.links[0].bits_per_s, 0);
-    assert_true(c.bridge.links[0].frame_max > 1000);
-    assert_string_equal(c.links[1].profile, "serial-9600");
-    assert_int_equal(c.bridge.links[1].bits_per_s, 9600);
+    assert_int_equal(c.bridge.links[0].bits_per_s, 0); /* it is not paced */
+    assert_int_equal(c.bridge.links[0].frame_max, 1472);
+    assert_int_equal(c.bridge.links[1].bits_per_s, 1200); /* the port is faster than the air */
+    assert_int_equal(c.bridge.links[1].bits_per_octet, 10);
+    assert_int_equal(c.bridge.links[1].frame_max, 128);
     assert_int_equal(c.bridge.links[1].retries, 9);
-    assert_true(c.bridge.links[1].frame_max < 1000);
-    assert_int_equal(c.bridge.links[2].bits_per_s, 9600);
+    assert_true(c.bridge.links[1].retry_ms > 2000);
+    assert_int_equal(c.bridge.links[2].frame_max, 51);
+    assert_int_equal(c.bridge.links[2].duty_per_mille, 10);
     config_free(&c);
+}
+
+static void without_a_profile_a_wire_is_as_fast_as_its_port(void **state)
+{
+    (void)state;
+    struct config c = load("[link r1]\ntype = serial\ndevice = /dev/ttyS8\nbaud = 115200\n"
+                           "[link r2]\ntype = serial\ndevice = /dev/ttyS9\nbaud = 300\n"
+                           "parity = even\nstop_bits = 2\n");
+    assert_int_equal(c.bridge.links[0].bits_per_s, 115200);
+    assert_int_equal(c.bridge.links[0].bits_per_octet, 10);
+    assert_int_equal(c.bridge.links[0].retry_ms, 1000);
+    assert_int_equal(c.bridge.links[1].bits_per_s, 300);
+    assert_int_equal(c.bridge.links[1].bits_per_octet, 12);
+    assert_true(c.bridge.links[1].retry_ms > 20000); /* 256 octets last 10 s */
+    config_free(&c);
+}
+
+/* Timers that follow from others give way to the one that was chosen. */
+static void a_chosen_retry_moves_its_limits(void **state)
+{
+    (void)state;
+    struct config c = load(LAN "retry_ms = 100\n[link x]\ntype = udp\nlisten = 127.0.0.1:9\n"
+                               "retry_ms = 100000\n");
+    assert_int_equal(c.bridge.links[0].retry_ms, 100);
+    assert_int_equal(c.bridge.links[0].retry_min_ms, 100);
+    assert_int_equal(c.bridge.links[0].retry_max_ms, 60000);
+    assert_int_equal(c.bridge.links[1].retry_min_ms, 25000);
+    assert_int_equal(c.bridge.links[1].retry_max_ms, 800000);
+    config_free(&c);
+}
+
+static void every_profile_can_be_chosen_and_printed(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < radio_profile_count(); i++) {
+        char text[200];
+        sprintf(text, LAN "profile = %s\n", radio_profile_at(i)->name);
+        struct config c = load(text);
+        char *first = printed(&c);
+        config_free(&c);
+        c = load(first);
+        char *second = printed(&c);
+        assert_string_equal(first, second);
+        config_free(&c);
+        free(first);
+        free(second);
+    }
+}
+
+/* Every word of the table means something to the link. */
+static void every_framing_can_be_opened(void **state)
+{
+    const char *const words[] = {"cobs", "slip", "hdlc", "raw"};
+    enum radio_framing framing;
+    (void)state;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        char text[200];
+        sprintf(text, SERIAL "framing = %s\n", words[i]);
+        struct config c = load(text);
+        assert_true(radio_framing_find(c.links[0].framing, &framing));
+        config_free(&c);
+    }
 }
 
 /* ---- what is refused -------------------------------------------------------- */
@@ -400,8 +476,8 @@ static void a_word_is_one_of_the_list(void **state)
             "conf:3: [bridge] log: found \"verbose\", allowed is debug, info, warning or error\n"
             "conf:5: [broker] protocol: found \"4\", allowed is 3.1.1 or 5\n"
             "conf:6: [broker] verify: found \"true\", allowed is no or yes\n"
-            "conf:10: [link radio] framing: found \"COBS\", allowed is cobs, slip, hdlc, kiss, "
-            "xbee or raw\n");
+            "conf:10: [link radio] framing: found \"COBS\", allowed is cobs, slip, hdlc or "
+            "raw\n");
 }
 
 static void the_transparent_mode_is_refused_for_now(void **state)
@@ -489,7 +565,9 @@ static void an_address_is_numeric_and_has_a_port(void **state)
             "[link d]\ntype = udp\nlisten = [::1]:0\n"
             "[link e]\ntype = udp\nlisten = 127.0.0.1:65536\n"
             "[link f]\ntype = udp\nlisten = 127.0.0.1:1\nmulticast = 10.0.0.1:1884\n"
-            "[link g]\ntype = udp\nlisten = 127.0.0.1:2\nadvertise_s = 5\n",
+            "[link g]\ntype = udp\nlisten = 127.0.0.1:2\nadvertise_s = 5\n"
+            "[link h]\ntype = udp\nlisten = 127.0.0.1:3\nmulticast = [ff02::1]:1884\n"
+            "[link i]\ntype = udp\nlisten = [fe80::1%eth0]:1883\n",
             "conf:3: [link a] listen: found \"1883\", allowed is a numeric address and port such "
             "as 0.0.0.0:1883 or [::]:1883\n"
             "conf:6: [link b] listen: found \"localhost:1883\", allowed is a numeric address and "
@@ -502,7 +580,9 @@ static void an_address_is_numeric_and_has_a_port(void **state)
             "and port such as 0.0.0.0:1883 or [::]:1883\n"
             "conf:19: [link f] multicast: found \"10.0.0.1:1884\", allowed is a multicast group "
             "such as 225.1.1.1:1884\n"
-            "conf:23: [link g] advertise_s: found 5 without multicast, the group to send to\n");
+            "conf:23: [link g] advertise_s: found 5 without multicast, the group to send to\n"
+            "conf:27: [link h] multicast: found \"[ff02::1]:1884\" with listen = 127.0.0.1:3, "
+            "allowed are two IPv4 or two IPv6 addresses\n");
 }
 
 static void a_url_has_a_scheme_and_a_host(void **state)
@@ -565,6 +645,16 @@ static void keys_that_contradict_each_other_are_refused(void **state)
     refuses("[broker]\nurl = ssl://x\nkey_file = secret\npassword = p\n" LAN,
             "conf:3: [broker] key_file: found without cert_file\n"
             "conf:4: [broker] password: found without username\n");
+}
+
+static void flow_control_must_not_eat_data(void **state)
+{
+    (void)state;
+    refuses(SERIAL "flow_control = xonxoff\n",
+            "conf:4: [link radio] flow_control: found xonxoff with framing = cobs, which sends the "
+            "octets 11 and 13 as data; allowed is framing = hdlc\n");
+    struct config c = load(SERIAL "flow_control = xonxoff\nframing = hdlc\n");
+    config_free(&c);
 }
 
 static void a_file_that_is_named_must_be_readable(void **state)
@@ -742,7 +832,7 @@ static void the_manual_lists_every_key_with_what_is_allowed(void **state)
     assert_int_equal(fclose(out), 0);
     assert_non_null(strstr(text, "  gateway_id\n      GwId in ADVERTISE and GWINFO.\n"
                                  "      Allowed: a whole number from 1 to 255. Default: 1\n"));
-    assert_non_null(strstr(text, "Allowed: cobs, slip, hdlc, kiss, xbee or raw. Default: cobs\n"));
+    assert_non_null(strstr(text, "Allowed: cobs, slip, hdlc or raw. Default: cobs\n"));
 #define KEY(section, key, type, field, standard, min, max, words, help)                            \
     assert_non_null(strstr(text, "\n  " #key "\n      " help ".\n"));
 #include "bridge/config.def"
@@ -761,6 +851,11 @@ int main(void)
         cmocka_unit_test(an_empty_value_is_not_set_where_there_is_no_default),
         cmocka_unit_test(one_port_serves_both_families),
         cmocka_unit_test(a_profile_gives_what_the_link_does_not_say),
+        cmocka_unit_test(without_a_profile_a_wire_is_as_fast_as_its_port),
+        cmocka_unit_test(a_chosen_retry_moves_its_limits),
+        cmocka_unit_test(every_profile_can_be_chosen_and_printed),
+        cmocka_unit_test(every_framing_can_be_opened),
+        cmocka_unit_test(flow_control_must_not_eat_data),
         cmocka_unit_test(an_unknown_key_names_the_nearest_one),
         cmocka_unit_test(an_unknown_section_is_one_line_however_many_keys_it_has),
         cmocka_unit_test(a_number_is_digits_within_its_range),

@@ -63,6 +63,29 @@ static void every_character_passes_but_surrogates_and_nul(void **state)
     assert_int_equal(checked(sn_utf8_check, "", 1), SN_FAULT_NUL_IN_TOPIC);
 }
 
+/* A broker closes the connection that all clients share over one of these. */
+static void no_topic_has_control_characters_or_non_characters(void **state)
+{
+    uint8_t text[6] = "/";
+    (void)state;
+
+    for (uint32_t c = 1; c <= 0x10FFFF; c++) {
+        const bool surrogate = c >= 0xD800 && c <= 0xDFFF;
+        const bool control = c < 0x20 || (c >= 0x7F && c <= 0x9F);
+        const bool none = (c >= 0xFDD0 && c <= 0xFDEF) || (c & 0xFFFE) == 0xFFFE;
+        if (c == '+' || c == '#') {
+            continue;
+        }
+        const size_t len = 1 + put_utf8(c, shortest(c), text + 1);
+        const enum sn_fault want = surrogate || control || none ? SN_FAULT_BAD_UTF8 : SN_OK;
+        text[len] = 'x';
+        if (sn_topic_check_name(sn_bytes(text, len + 1)) != want ||
+            sn_topic_check_filter(sn_bytes(text, len + 1)) != want) {
+            fail_msg("U+%04X", c);
+        }
+    }
+}
+
 static void values_above_10ffff_are_refused(void **state)
 {
     uint8_t text[4];
@@ -412,6 +435,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_character_passes_but_surrogates_and_nul),
+        cmocka_unit_test(no_topic_has_control_characters_or_non_characters),
         cmocka_unit_test(values_above_10ffff_are_refused),
         cmocka_unit_test(overlong_forms_are_refused),
         cmocka_unit_test(cut_characters_are_refused),

@@ -1,5 +1,6 @@
 #include "tools/device.h"
 
+#include <argp.h>
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
@@ -16,7 +17,9 @@
 #include "radio/link_serial.h"
 #include "radio/link_udp.h"
 
-#define CLOSE_MS 60000 /* a slow line may need that long for what it has taken */
+#define KERNEL_BUFFER 262144  /* octets in each direction, for one device */
+#define WAIT_MAX_MS   3600000 /* nothing to do for that long: look again */
+#define CLOSE_MS      60000   /* a slow line may need that long for what it has taken */
 
 const char *argp_program_version = "snbridge " SNBRIDGE_VERSION;
 
@@ -431,7 +434,7 @@ static int open_udp(struct device *d)
     const struct radio_udp_options udp = {
         .listen = radio_udp_any(&d->peer),
         .frame_max = DEVICE_FRAME_MAX,
-        .kernel_buffer = 256 * 1024,
+        .kernel_buffer = KERNEL_BUFFER,
     };
     if (radio_udp_open(&udp, &d->link, why, sizeof why) != 0) {
         device_say("%s", why);
@@ -543,7 +546,7 @@ bool device_wait(struct device *d, uint64_t until_ms, int extra_fd)
     ops->flush(d->link);
     const uint64_t now_ms = device_now();
     until_ms = earliest(until_ms, earliest(sn_client_deadline(&d->client), ops->deadline(d->link)));
-    const uint64_t left_ms = until_ms <= now_ms ? 0 : earliest(until_ms - now_ms, 3600 * 1000);
+    const uint64_t left_ms = until_ms <= now_ms ? 0 : earliest(until_ms - now_ms, WAIT_MAX_MS);
     const struct timespec timeout = {.tv_sec = (time_t)(left_ms / 1000),
                                      .tv_nsec = (long)(left_ms % 1000) * 1000000};
     struct pollfd fds[2] = {

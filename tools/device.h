@@ -7,8 +7,6 @@
 #ifndef TOOLS_DEVICE_H
 #define TOOLS_DEVICE_H
 
-#include <argp.h>
-
 #include "mqttsn/client.h"
 #include "radio/link.h"
 
@@ -39,6 +37,9 @@ struct device_options {
     size_t node_len;
     struct sn_client_will will;
 };
+
+struct argp; /* <argp.h> */
+struct argp_state;
 
 /* The common options, as a child of a program's own parser: its input is a
  * struct device_options, which it fills with the defaults first. */

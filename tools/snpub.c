@@ -1,4 +1,5 @@
 /* Publishes messages as a device would. */
+#include <argp.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -412,7 +413,7 @@ int main(int argc, char **argv)
         .children = children,
     };
     static struct publisher p;
-    struct options options;
+    static struct options options;
 
     argp_err_exit_status = DEVICE_USAGE;
     argp_parse(&argp, argc, argv, 0, NULL, &options);

@@ -1,4 +1,5 @@
 /* Subscribes as a device would, and prints what comes. */
+#include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
 

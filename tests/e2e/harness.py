@@ -147,7 +147,7 @@ class Process:
 class Broker(Process):
     """A mosquitto of our own. Its memory outlives SIGTERM, and SIGKILL after save()."""
 
-    def __init__(self, env, name="mosquitto", settings=""):
+    def __init__(self, env, name="mosquitto", settings="", quiet=False):
         path = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
         if not os.path.exists(path):
             raise Skip("mosquitto is not here")
@@ -161,8 +161,8 @@ class Broker(Process):
             "persistence true\n"
             "persistence_location %s/\n"
             "max_queued_messages 0\n"
-            "log_type all\n"
-            "%s\n" % (self.port, self.folder, settings),
+            "log_type %s\n"
+            "%s\n" % (self.port, self.folder, "error" if quiet else "all", settings),
         )
         if os.getuid() == 0:
             # mosquitto gives up being root, and must still reach its folder.
@@ -460,8 +460,9 @@ class Env:
             file.write(text)
         return self.path(name)
 
-    def broker(self, settings="", start=True):
-        broker = Broker(self, settings=settings)
+    def broker(self, settings="", start=True, quiet=False):
+        number = sum(isinstance(process, Broker) for process in self.started)
+        broker = Broker(self, "mosquitto%s" % (number or ""), settings, quiet)
         return broker.start() if start else broker
 
     def watcher(self, broker, *filters, qos=2):
@@ -478,14 +479,23 @@ class Env:
         except Skip:
             return None
 
-    def config(self, broker, links, bridge="", broker_keys="", topics="", name="snbridge.conf"):
+    def config(
+        self,
+        broker,
+        links,
+        bridge="",
+        broker_keys="",
+        topics="",
+        name="snbridge.conf",
+        log="debug",
+    ):
         """A configuration that reconnects fast and keeps its state in the test's folder."""
         url = broker if isinstance(broker, str) else broker.url
         return self.write(
             name,
-            "[bridge]\ndata = %s\nlog = debug\n%s\n"
+            "[bridge]\ndata = %s\nlog = %s\n%s\n"
             "[broker]\nurl = %s\nreconnect_min_ms = 100\nreconnect_max_ms = 500\n%s\n"
-            "%s\n%s\n" % (self.path("data"), bridge, url, broker_keys, links, topics),
+            "%s\n%s\n" % (self.path("data"), log, bridge, url, broker_keys, links, topics),
         )
 
     def bridge(self, config, start=True):
