@@ -247,19 +247,10 @@ void connect_will_update(struct bridge *b, struct session *s, const struct sn_pa
 void connect_end(struct bridge *b, struct session *s, const struct sn_packet *p)
 {
     const uint16_t sleep_s = p->disconnect.has_duration ? p->disconnect.duration_s : 0;
-<<<<<<< HEAD
     if (!sn_session_is_connected(&s->sn)) { /* its will is being asked for */
         air_send(b, s, &(struct sn_packet){.type = SN_DISCONNECT}, AIR_ACK, false);
         leave_dialogue(b, s);
         return;
-=======
-    if (s->dialogue != DIALOGUE_NONE) {
-        const bool stays = s->on_disk && sn_session_is_connected(&s->sn);
-        air_send(b, s, &(struct sn_packet){.type = SN_DISCONNECT}, AIR_ACK, false);
-        leave_dialogue(b, s);
-        if (!stays)
-            return;
->>>>>>> main
     }
     clients_end_dialogue(b, s);
     downlink_land(b, s);

@@ -4,18 +4,13 @@
 
 #include "mqttsn/topic.h"
 
-<<<<<<< HEAD
-#define DISK_WAIT_MS 1000 /* when there is no memory to wait for the disk by name */
-#define MEMORY_PER_CLIENT                                                                          \
-    8 /* QoS 1 and 2 messages of one client kept in memory; more wait on disk */
-    =======
-#define MEMORY_PER_CLIENT                                                                          \
-    8 /* QoS 1 and 2 messages of one client kept in memory; more wait on disk */
-    >>>>>>> main
+/* QoS 1 and 2 messages of one client kept in memory; more wait on disk. */
+#define MEMORY_PER_CLIENT 8
+#define DISK_WAIT_MS      1000 /* when there is no memory to wait for the disk by name */
 
-    /* ---- from the broker to the queues of sensors ------------------------------------- */
+/* ---- from the broker to the queues of sensors ------------------------------------- */
 
-    struct fan_out {
+struct fan_out {
     struct bridge *b;
     struct session *first; /* everybody who gets it, once (SN12-4.2-3) */
     bool retained;
