@@ -1021,6 +1021,11 @@ uint64_t rig_now(const struct rig *r)
     return r->now_ms;
 }
 
+uint64_t rig_ticket(const struct rig *r)
+{
+    return r->last_ticket;
+}
+
 struct bridge *rig_bridge(const struct rig *r)
 {
     return r->bridge;
@@ -1407,6 +1412,8 @@ void rig_play(struct rig *r, const char *file, int line, const char *transcript)
                 expect(r, text_ + strspn(text_, " "));
             continue;
         }
+        if (r->show && strcmp(text_, "fetched") == 0 && r->fetch_count == 0)
+            continue; /* left out */
         if (r->show)
             fprintf(stderr, "%s\n", text_);
         else if (r->heard < r->said_count)

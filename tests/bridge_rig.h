@@ -83,6 +83,7 @@ void rig_delivered(struct rig *r, uint64_t seq, uint8_t code);
 void rig_restart(struct rig *r, bool committed);
 
 uint64_t rig_now(const struct rig *r);
+uint64_t rig_ticket(const struct rig *r); /* the last one handed over */
 struct bridge *rig_bridge(const struct rig *r);
 void rig_status(const struct rig *r, struct bridge_status *out);
 
