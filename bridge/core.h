@@ -323,6 +323,7 @@ struct bridge {
     void *ctx;
     uint64_t now_ms;
     uint64_t seq;     /* the last one given out */
+    uint64_t handed;  /* the last ticket that the store has got: numbers are given to others, too */
     uint64_t durable; /* the last ticket that STORED reported */
     uint64_t covered; /* the last ticket that STORED or STORE_FAILED reported */
     uint64_t random;
@@ -392,10 +393,7 @@ void session_changed(struct bridge *b, const struct session *s, uint8_t before);
 /* Sets the session's timer to the earliest of what it waits for. */
 void session_reschedule(struct bridge *b, struct session *s);
 
-static inline void bridge_emit(struct bridge *b, const struct bridge_action *a)
-{
-    b->emit(b->ctx, a);
-}
+void bridge_emit(struct bridge *b, const struct bridge_action *a);
 
 /* ---- clients.c ------------------------------------------------------------------- */
 

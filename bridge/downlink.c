@@ -144,7 +144,7 @@ void downlink_message(struct bridge *b, const struct bridge_event *event)
         accept(b, event->message.token);
     else if (event->message.token != 0 &&
              !await_add(b, (struct await){.kind = AWAIT_ACCEPT,
-                                          .ticket = b->seq,
+                                          .ticket = b->handed,
                                           .token = event->message.token}))
         accept(b, event->message.token);
 
@@ -263,7 +263,7 @@ void downlink_hold(struct bridge *b, struct session *s, uint32_t ms)
 static void wait_for_disk(struct bridge *b, struct session *s)
 {
     s->waiting_for_disk =
-        await_add(b, (struct await){.kind = AWAIT_SEND, .ticket = b->seq, .session = s->number});
+        await_add(b, (struct await){.kind = AWAIT_SEND, .ticket = b->handed, .session = s->number});
     if (!s->waiting_for_disk)
         downlink_hold(b, s, DISK_WAIT_MS);
 }
