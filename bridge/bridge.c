@@ -90,34 +90,6 @@ struct bridge *bridge_init(void *memory, size_t size, const struct bridge_config
 
 /* ---- small things -------------------------------------------------------------------- */
 
-void bridge_emit(struct bridge *b, const struct bridge_action *a)
-{
-    switch (a->type) {
-    case BRIDGE_DO_STORE:
-        b->handed = a->store.message.seq;
-        break;
-    case BRIDGE_DO_MARK:
-    case BRIDGE_DO_FORGET:
-        b->handed = a->row.ticket;
-        break;
-    case BRIDGE_DO_SAVE:
-    case BRIDGE_DO_ERASE:
-        b->handed = a->record.ticket;
-        break;
-    case BRIDGE_DO_SEND:
-    case BRIDGE_DO_FETCH:
-    case BRIDGE_DO_CONNECT:
-    case BRIDGE_DO_DISCONNECT:
-    case BRIDGE_DO_PUBLISH:
-    case BRIDGE_DO_SUBSCRIBE:
-    case BRIDGE_DO_UNSUBSCRIBE:
-    case BRIDGE_DO_ACCEPT:
-    case BRIDGE_DO_NOTE:
-        break;
-    }
-    b->emit(b->ctx, a);
-}
-
 uint64_t bridge_next_seq(struct bridge *b)
 {
     return ++b->seq;

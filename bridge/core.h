@@ -291,6 +291,7 @@ enum await_kind {
 
 struct await {
     struct await *next;
+    struct await *prev;
     uint64_t ticket;
     uint64_t token; /* AWAIT_ACCEPT: the broker's; PUBCOMP, PUBREL: the message's seq */
     uint32_t session;
@@ -323,7 +324,6 @@ struct bridge {
     void *ctx;
     uint64_t now_ms;
     uint64_t seq;     /* the last one given out */
-    uint64_t handed;  /* the last ticket that the store has got: numbers are given to others, too */
     uint64_t durable; /* the last ticket that STORED reported */
     uint64_t covered; /* the last ticket that STORED or STORE_FAILED reported */
     uint64_t random;
@@ -393,7 +393,10 @@ void session_changed(struct bridge *b, const struct session *s, uint8_t before);
 /* Sets the session's timer to the earliest of what it waits for. */
 void session_reschedule(struct bridge *b, struct session *s);
 
-void bridge_emit(struct bridge *b, const struct bridge_action *a);
+static inline void bridge_emit(struct bridge *b, const struct bridge_action *a)
+{
+    b->emit(b->ctx, a);
+}
 
 /* ---- clients.c ------------------------------------------------------------------- */
 
@@ -536,7 +539,9 @@ void downlink_pubrec(struct bridge *b, struct session *s, uint16_t mid);
 void downlink_pubcomp(struct bridge *b, struct session *s, uint16_t mid);
 void downlink_durable(struct bridge *b, const struct await *a);       /* PUBREL */
 void downlink_hold(struct bridge *b, struct session *s, uint32_t ms); /* nothing is sent before */
-void downlink_failed(struct bridge *b, uint64_t ticket);
+/* The disk refused copies up to the ticket. back: the broker still has the
+ * messages; else we are all who has them, and they stay in memory. */
+void downlink_failed(struct bridge *b, uint64_t ticket, bool back);
 void downlink_due(struct bridge *b, struct session *s);        /* its repeat is due */
 void downlink_land(struct bridge *b, struct session *s);       /* the open exchange is off; kept */
 void downlink_forget_all(struct bridge *b, struct session *s); /* and its queue */

@@ -149,7 +149,7 @@ void uplink_register(struct bridge *b, struct session *s, const struct sn_packet
     }
     /* An id that a crash could give to another name must not be used. */
     await_add(b, (struct await){.kind = AWAIT_REGACK,
-                                .ticket = b->handed,
+                                .ticket = t->saved,
                                 .session = s->number,
                                 .mid = p->reg.mid,
                                 .tid = t->tid});
