@@ -83,7 +83,7 @@ static struct arena_page *new_page(struct arena *a, uint32_t class)
 
 void *arena_take(struct arena *a, size_t size)
 {
-    if (size > ARENA_BLOCK_MAX)
+    if (size > ARENA_BLOCK_MAX || a->closed)
         return NULL;
     const uint32_t class = class_of(size);
     struct arena_page *p = a->partial[class];

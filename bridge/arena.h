@@ -27,6 +27,7 @@ struct arena {
     struct arena_page *stock;                  /* empty pages that were */
     struct arena_page *partial[ARENA_CLASSES]; /* pages with a free block */
     size_t used;                               /* octets in blocks given out */
+    bool closed; /* nothing is given out: how a test runs out of memory */
 };
 
 /* Makes an arena of the size octets at memory, which must be zeroed and aligned

@@ -297,7 +297,7 @@ static void image_copy(struct image *to, const struct image *from)
 static void say(struct rig *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void say(struct rig *r, const char *format, ...)
 {
-    if (r->o.quiet)
+    if (r->o.quiet && !r->show)
         return;
     if (r->stamp[0] != '\0') {
         char stamp[sizeof(r->stamp)];
@@ -313,6 +313,10 @@ static void say(struct rig *r, const char *format, ...)
     for (char *c = line; *c != '\0'; c++)
         if (*c == '"')
             *c = '\'';
+    if (r->o.quiet) {
+        fprintf(stderr, "%s\n", line);
+        return;
+    }
     r->said = grown(r->said, r->said_count, sizeof(*r->said));
     r->said[r->said_count++] = strdup(line);
 }
@@ -680,6 +684,17 @@ static void parse_peer(const char *name, uint16_t *link, struct radio_address *f
     *node = slash == NULL ? sn_bytes(NULL, 0) : sn_bytes_text(slash + 1);
 }
 
+/* A transcript has the line already; the fuzzer's has not. */
+static void show_frame(struct rig *r, const char *peer, struct sn_bytes bytes)
+{
+    struct sn_packet p;
+    char line[SN_PRINT_SIZE];
+    if (!r->o.quiet || !r->show || sn_decode(bytes, &p) != SN_OK)
+        return;
+    sn_print(&p, line, sizeof(line));
+    say(r, "%s > %s", peer, line);
+}
+
 static void feed_bytes(struct rig *r, const char *peer, struct sn_bytes bytes)
 {
     struct bridge_event event = {.type = BRIDGE_ON_FRAME};
@@ -698,6 +713,7 @@ static void feed_bytes(struct rig *r, const char *peer, struct sn_bytes bytes)
     /* A block of its own, so that a sanitizer sees whoever reads beyond it. */
     struct octets copy = keep(bytes);
     event.frame.bytes = sn_bytes(copy.data, copy.len);
+    show_frame(r, peer, event.frame.bytes);
     r->frame_from = peer;
     rig_step(r, &event);
     r->frame_from = NULL;
@@ -867,7 +883,10 @@ static void replay_queues(struct rig *r)
 static void start(struct rig *r)
 {
     r->life++;
-    memset(r->memory, 0, r->size);
+    free(r->memory);
+    r->memory = calloc(1, r->size);
+    if (r->memory == NULL)
+        abort();
     r->bridge = bridge_init(r->memory, r->size, &r->o.config, emit, r);
     if (r->bridge == NULL)
         fail(r, "no bridge in %zu octets", r->size);
@@ -953,9 +972,6 @@ struct rig *rig_new(const struct rig_options *o)
     r->now_ms = 1000000;
     r->show = getenv("RIG_SHOW") != NULL;
     r->size = bridge_memory_min(&r->o.config) + (o->memory == 0 ? (size_t)4 << 20 : o->memory);
-    r->memory = malloc(r->size);
-    if (r->memory == NULL)
-        abort();
     start(r);
     r->heard = r->said_count;
     return r;
