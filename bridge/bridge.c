@@ -42,6 +42,7 @@ static void carve_tables(struct bridge *b, struct layout *l, const struct bridge
         {&b->topics_by_name, many},
         {&b->filters, many},
         {&b->filters_by_request, clients},
+        {&b->filters_by_number, clients},
         {&b->predefined_by_tid, (uint32_t)c->predefined_count},
     };
     for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {

@@ -32,6 +32,7 @@
 
 #define BRIDGE_NEVER     UINT64_MAX
 #define BRIDGE_LINKS_MAX 32
+#define BRIDGE_IDS_MAX   8 /* subscriptions that one copy of a message names */
 
 struct bridge; /* lives in the memory handed to bridge_init() */
 
@@ -161,6 +162,10 @@ struct bridge_event {
             uint8_t qos;
             bool retain;       /* a retained message, sent because of a subscription */
             uint32_t expiry_s; /* MQTT 5 message expiry; 0: none */
+            /* Which of our subscriptions it answers: ids of DO_SUBSCRIBE. None when
+             * the broker does not say; then one copy answers all that match. */
+            uint8_t id_count;
+            uint32_t ids[BRIDGE_IDS_MAX];
             struct sn_bytes topic;
             struct sn_bytes payload;
         } message;
@@ -254,6 +259,7 @@ struct bridge_action {
         struct {
             uint32_t conn;
             uint32_t request;
+            uint32_t id; /* MQTT 5 subscription identifier, 1 to 2^28 - 1; 0: none */
             uint8_t qos;
             bool wants_retained; /* false: retained messages are known already (MQTT 5) */
             struct sn_bytes filter;
