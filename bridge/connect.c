@@ -97,7 +97,9 @@ void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_pa
         return;
     }
     struct session *s = clients_find_id(b, id);
-    if (s != NULL && clients_is_at(s, peer) && s->dialogue == DIALOGUE_STORING)
+    const bool as_before = s != NULL && s->clean == p->connect.clean &&
+                           s->sn.keepalive_s == p->connect.keepalive_s;
+    if (s != NULL && clients_is_at(s, peer) && s->dialogue == DIALOGUE_STORING && as_before)
         return; /* repeated; CONNACK is on its way */
     if (s == NULL && (s = clients_add(b, id, 0)) == NULL) {
         bridge_note_at(b, BRIDGE_NOTE_CLIENT_LIMIT, peer->link, id, sn_bytes(NULL, 0),

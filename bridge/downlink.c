@@ -385,31 +385,41 @@ static void wait_for_disk(struct bridge *b, struct session *s)
         downlink_hold(b, s, DISK_WAIT_MS);
 }
 
-static void begin_register(struct bridge *b, struct session *s, struct message *m, bool quiet)
+/* The name gets its id; false: it cannot have one, and the message is dropped. */
+static bool take_topic(struct bridge *b, struct session *s, struct message *m)
 {
-    struct topic *t = topics_find_name(b, s, m->topic);
     if (!register_fits(b, s, name_bytes(m->topic))) {
         drop(b, s, m, BRIDGE_NOTE_DOWN_TOO_LARGE);
-        return;
+        return false;
     }
+    struct topic *t = topics_find_name(b, s, m->topic);
     if (t == NULL) {
         if ((t = topics_add(b, s, m->topic, 0)) == NULL) {
             drop(b, s, m, BRIDGE_NOTE_DOWN_REJECTED);
-            return;
+            return false;
         }
         save_topic(b, s, t);
     }
-    if (t->saved > b->durable) {
-        wait_for_disk(b, s);
-        return;
-    }
+    return true;
+}
+
+static void begin_register(struct bridge *b, struct session *s, struct message *m, bool quiet)
+{
     if (++s->register_mid == 0)
         s->register_mid = 1;
-    s->register_tid = t->tid;
+    s->register_tid = topics_find_name(b, s, m->topic)->tid;
     s->flying = m;
     supervise(b, s, FLIGHT_REGISTER);
     if (!quiet)
         send_open(b, s, false);
+}
+
+/* Exactly once: were the message with the device and not on the disk at a crash,
+ * the broker would send it again, and it would be another message then. */
+static bool is_durable(const struct bridge *b, const struct session *s, const struct message *m)
+{
+    const struct topic *t = topics_find_name(b, s, m->topic);
+    return (m->qos != 2 || m->seq <= b->durable) && (t == NULL || t->saved <= b->durable);
 }
 
 static bool may_send(const struct bridge *b, const struct session *s)
@@ -436,9 +446,10 @@ static void begin(struct bridge *b, struct session *s, struct message *m)
         drop(b, s, m, BRIDGE_NOTE_DOWN_TOO_LARGE);
         return;
     }
-    /* Exactly once: were it with the device and not on the disk at a crash, the
-     * broker would send it again, and it would be another message then. */
-    if (m->qos == 2 && m->seq > b->durable) {
+    const bool has_topic = is_released || topic_id(b, s, m->topic, &p);
+    if (!has_topic && !take_topic(b, s, m))
+        return;
+    if (!is_durable(b, s, m)) {
         wait_for_disk(b, s);
         return;
     }
@@ -452,7 +463,7 @@ static void begin(struct bridge *b, struct session *s, struct message *m)
             send_open(b, s, false);
         return;
     }
-    if (!topic_id(b, s, m->topic, &p)) {
+    if (!has_topic) {
         begin_register(b, s, m, quiet);
         return;
     }

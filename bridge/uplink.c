@@ -132,9 +132,8 @@ void uplink_register(struct bridge *b, struct session *s, const struct sn_packet
     }
     struct name *name = name_take(b, p->reg.name);
     struct topic *t = name == NULL ? NULL : topics_find_name(b, s, name);
-    const bool is_new = t == NULL;
-    if (name != NULL && t == NULL)
-        t = topics_add(b, s, name, 0);
+    if (name != NULL && t == NULL && (t = topics_add(b, s, name, 0)) != NULL)
+        save_topic(b, s, t);
     name_put(b, name);
     if (t == NULL) {
         answer.ack.code = SN_CONGESTION;
@@ -142,14 +141,15 @@ void uplink_register(struct bridge *b, struct session *s, const struct sn_packet
         return;
     }
     t->known = true;
-    if (!is_new) {
+    if (t->saved <= b->durable) {
         answer.ack.code = SN_ACCEPTED;
         answer.ack.tid = t->tid;
         air_send(b, s, &answer, AIR_ACK, false);
         return;
     }
+    /* An id that a crash could give to another name must not be used. */
     await_add(b, (struct await){.kind = AWAIT_REGACK,
-                                .ticket = save_topic(b, s, t),
+                                .ticket = b->seq,
                                 .session = s->number,
                                 .mid = p->reg.mid,
                                 .tid = t->tid});

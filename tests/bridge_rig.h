@@ -1,14 +1,14 @@
 /* A bridge on a bench: one core with a model of everything around it.
  *
- * A test is a transcript. Lines that something from outside begins are fed in,
- * every other line is what the bridge must say next, word for word and nothing
- * else. Single quotes stand for double quotes.
+ * A test is a transcript. A line at the margin is something that happens outside,
+ * and is fed in; the indented ones below it are what the bridge must do about it,
+ * word for word and nothing else. Single quotes stand for double quotes.
  *
- *   play(r, "a > CONNECT keepalive_s=60 client_id='a'",
- *        "save session 1",
- *        "stored",
- *        "* CLIENT_CONNECTED a",
- *        "a < CONNACK code=accepted");
+ *   play(r, "a > CONNECT keepalive_s=60 client_id='a'\n"
+ *           "    save session 1\n"
+ *           "stored\n"
+ *           "    * CLIENT_CONNECTED a\n"
+ *           "    a < CONNACK code=accepted\n");
  *
  * What may come from outside:
  *   NAME > PACKET         a frame as sn_print() writes it, from peer NAME; NAME@1
@@ -32,8 +32,8 @@
  * store.h and broker.h promise each other, that nothing acknowledged is missing
  * from both the disk and the broker, and that a restart sends nothing.
  *
- * With the environment variable RIG_SHOW the whole transcript is printed, and a
- * difference does not end the test: the way to write a new one.
+ * With the environment variable RIG_SHOW the whole transcript is printed as it
+ * is, and expectations are left out: the way to write a new one.
  */
 #ifndef TESTS_BRIDGE_RIG_H
 #define TESTS_BRIDGE_RIG_H
@@ -62,8 +62,11 @@ void rig_defaults(struct rig_options *o);
 struct rig *rig_new(const struct rig_options *o);
 void rig_free(struct rig *r);
 
-#define play(r, ...) rig_play(r, __FILE__, __LINE__, (const char *const[]){__VA_ARGS__, NULL})
-void rig_play(struct rig *r, const char *file, int line, const char *const *lines);
+#define play(r, transcript) rig_play(r, __FILE__, __LINE__, transcript)
+void rig_play(struct rig *r, const char *file, int line, const char *transcript);
+
+/* What was said up to here is of no interest. */
+void rig_skip(struct rig *r);
 
 /* ---- the same by calls, for programs that make up their events ---- */
 
@@ -80,6 +83,7 @@ void rig_delivered(struct rig *r, uint64_t seq, uint8_t code);
 void rig_restart(struct rig *r, bool committed);
 
 uint64_t rig_now(const struct rig *r);
+uint64_t rig_ticket(const struct rig *r); /* the last one handed over */
 struct bridge *rig_bridge(const struct rig *r);
 void rig_status(const struct rig *r, struct bridge_status *out);
 

@@ -176,6 +176,7 @@ static void hear(struct device *d, const struct sn_packet *p)
         d->tid = p->ack.tid;
     } else if (p->type == SN_CONNACK && p->code == 0) {
         d->was_clean = d->connecting_clean;
+        d->connecting_clean = false;
     } else if (p->type == SN_WILLTOPICREQ) {
         later(d, (struct sn_packet){.type = SN_WILLTOPIC,
                                     .willtopic = {.qos = 2, .topic = sn_bytes("will", 4)}});
@@ -310,13 +311,13 @@ static void device_connects(struct world *w, struct device *d)
 {
     const uint8_t how = next(w);
     const bool clean = how & 1;
-    if (clean || d->was_clean || d->connecting_clean) {
+    d->connecting_clean |= clean;
+    if (d->was_clean || d->connecting_clean) {
         /* Who begins anew cannot go on with what was open. */
         memset(d->open, 0, sizeof(d->open));
         d->held_count = 0;
+        d->got_count = 0;
     }
-    d->connecting_clean = clean || (d->connecting_clean && d->was_clean);
-    d->was_clean |= clean;
     d->todo_count = 0;
     say(w, d,
         (struct sn_packet){.type = SN_CONNECT,
