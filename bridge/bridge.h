@@ -219,7 +219,7 @@ struct bridge_action {
     union {
         struct {
             uint16_t link;
-            struct radio_address to;
+            struct radio_address to; /* len 0: everybody on the link */
             struct sn_bytes bytes;
         } send;
         struct {
@@ -295,6 +295,8 @@ struct bridge_link_config {
     bool qos_minus_one;      /* PUBLISH without a connection is accepted */
     bool roam;               /* PINGREQ with a ClientId from a new address is served */
     bool forwarders;         /* encapsulated frames are accepted */
+    uint16_t advertise_s;    /* time between two ADVERTISE; 0: none is sent */
+    bool gwinfo_broadcast;   /* SEARCHGW is answered to everybody, not to the asker alone */
 };
 
 struct bridge_predefined {
@@ -305,6 +307,7 @@ struct bridge_predefined {
 
 struct bridge_config {
     uint8_t gateway_id;
+    bool standby;    /* silent on a link as long as another gateway advertises there */
     bool ack_stored; /* ack = stored; else a sensor's message is acknowledged by the broker's */
     bool broker_ack_stored; /* broker_ack = stored; else ACCEPT at once */
     uint32_t max_clients;

@@ -12,6 +12,7 @@
  *   queue.c       messages in order: the head in memory, the rest on disk
  *   await.c       what is to be said once the disk has something
  *   air.c         frames on their way out, at the pace the link carries
+ *   discover.c    ADVERTISE, SEARCHGW, GWINFO; forwarders
  *   restore.c     state records, written and read back
  *   check.c       everything that can be recomputed, compared
  */
@@ -26,6 +27,8 @@
 #include "mqttsn/session.h"
 #include "radio/pacer.h"
 #include "radio/rtt.h"
+
+#include <string.h>
 
 /* ---- topic names and ids ---------------------------------------------------- */
 
@@ -316,8 +319,18 @@ struct await {
 
 /* ---- links ---------------------------------------------------------------------- */
 
+#define BRIDGE_FORWARDERS_MAX 16 /* on one link; the one not heard for longest gives way */
+
+struct forwarder {
+    struct radio_address address;
+    uint64_t heard_ms; /* 0: no forwarder */
+};
+
 struct bridge_link {
     const struct bridge_link_config *config;
+    uint64_t advertise_ms;   /* when the next ADVERTISE is due */
+    uint64_t other_until_ms; /* another gateway counts as there up to here */
+    struct forwarder forwarders[BRIDGE_FORWARDERS_MAX];
     struct radio_rtt_limits rtt;
     struct radio_pacer *pacer; /* NULL: the link carries whatever comes */
     bool pumping;
@@ -425,6 +438,7 @@ struct peer {
     uint16_t link;
     const struct radio_address *address;
     struct sn_bytes node; /* data NULL: not encapsulated */
+    uint8_t radius;       /* of an encapsulated broadcast to it */
 };
 
 struct session *clients_find_number(const struct bridge *b, uint32_t number);
@@ -627,6 +641,16 @@ void air_pump(struct bridge *b, uint16_t link);
 uint64_t air_deadline(const struct bridge *b);
 void air_init(struct bridge *b, uint8_t *memory); /* air_memory() octets */
 size_t air_memory(const struct bridge_config *c);
+
+/* ---- discover.c ------------------------------------------------------------------- */
+
+void discover_start(struct bridge *b);
+void discover_broker(struct bridge *b, bool up);
+void discover_forwarder(struct bridge *b, uint16_t link, const struct radio_address *address);
+void discover_heard(struct bridge *b, uint16_t link, const struct sn_packet *p); /* ADVERTISE */
+void discover_search(struct bridge *b, const struct peer *peer, const struct sn_packet *p);
+void discover_due(struct bridge *b);
+uint64_t discover_deadline(const struct bridge *b);
 
 /* ---- restore.c -------------------------------------------------------------------- */
 
