@@ -9,12 +9,22 @@ bool await_add(struct bridge *b, struct await a)
         bridge_note(b, BRIDGE_NOTE_MEMORY_FULL, NULL, sn_bytes(NULL, 0), 0);
         return false;
     }
-    assert(b->await_last == NULL || b->await_last->ticket <= a.ticket);
+    /* By ticket; nearly always that is the end. */
+    struct await *before = b->await_last;
+    while (before != NULL && before->ticket > a.ticket)
+        before = before->prev;
     *kept = a;
-    kept->next = NULL;
-    *(b->await_last == NULL ? &b->await_first : &b->await_last->next) = kept;
-    b->await_last = kept;
+    kept->prev = before;
+    kept->next = before == NULL ? b->await_first : before->next;
+    *(before == NULL ? &b->await_first : &before->next) = kept;
+    *(kept->next == NULL ? &b->await_last : &kept->next->prev) = kept;
     return true;
+}
+
+static void unlink_await(struct bridge *b, struct await *a)
+{
+    *(a->prev == NULL ? &b->await_first : &a->prev->next) = a->next;
+    *(a->next == NULL ? &b->await_last : &a->next->prev) = a->prev;
 }
 
 static bool take_first(struct bridge *b, uint64_t ticket, struct await *out)
@@ -23,9 +33,7 @@ static bool take_first(struct bridge *b, uint64_t ticket, struct await *out)
     if (a == NULL || a->ticket > ticket)
         return false;
     *out = *a;
-    b->await_first = a->next;
-    if (a->next == NULL)
-        b->await_last = NULL;
+    unlink_await(b, a);
     arena_put(&b->arena, a);
     return true;
 }
@@ -105,31 +113,36 @@ void await_stored(struct bridge *b, uint64_t ticket)
 
 /* Only messages are refused by the disk. Everything else up to the ticket is
  * tried again and waits for its STORED. */
+static bool is_refused(const struct await *a)
+{
+    return a->kind == AWAIT_PUBACK || a->kind == AWAIT_PUBREC || a->kind == AWAIT_ACCEPT ||
+           a->kind == AWAIT_SEND;
+}
+
+/* Taken out first, then handled: what is said may let others wait. */
 void await_failed(struct bridge *b, uint64_t ticket)
 {
-    struct await *kept = NULL;
-    struct await **end = &kept;
-    struct await *last = NULL;
-    bool refused_down = false;
-    while (b->await_first != NULL && b->await_first->ticket <= ticket) {
-        struct await *a = b->await_first;
-        b->await_first = a->next;
-        const enum await_kind kind = (enum await_kind)a->kind;
-        if (kind == AWAIT_PUBACK || kind == AWAIT_PUBREC || kind == AWAIT_ACCEPT) {
-            if (kind == AWAIT_ACCEPT)
-                refused_down = true;
-            else
-                uplink_failed(b, a);
-            arena_put(&b->arena, a);
+    struct await *refused = NULL;
+    struct await **end = &refused;
+    bool back = false;
+    for (struct await *a = b->await_first, *next; a != NULL && a->ticket <= ticket; a = next) {
+        next = a->next;
+        if (!is_refused(a))
             continue;
-        }
-        *end = last = a;
+        unlink_await(b, a);
+        back |= a->kind == AWAIT_ACCEPT;
+        a->next = NULL;
+        *end = a;
         end = &a->next;
     }
-    *end = b->await_first;
-    b->await_first = kept;
-    if (*end == NULL)
-        b->await_last = last;
-    if (refused_down)
-        downlink_failed(b, ticket);
+    downlink_failed(b, ticket, back);
+    while (refused != NULL) {
+        struct await *a = refused;
+        refused = a->next;
+        if (a->kind == AWAIT_SEND)
+            say(b, a); /* what it waited for may be gone; else it waits again */
+        else if (a->kind != AWAIT_ACCEPT)
+            uplink_failed(b, a);
+        arena_put(&b->arena, a);
+    }
 }

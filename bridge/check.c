@@ -244,6 +244,7 @@ static void awaits(const struct bridge *b, struct sums *sums)
     uint64_t ticket = 0;
     const struct await *last = NULL;
     for (const struct await *a = b->await_first; a != NULL; last = a, a = a->next) {
+        assert(a->prev == last);
         assert(a->ticket >= ticket && a->ticket <= b->seq && a->ticket > b->durable);
         ticket = a->ticket;
         block(sums, sizeof(*a));

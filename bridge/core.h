@@ -308,6 +308,7 @@ enum await_kind {
 
 struct await {
     struct await *next;
+    struct await *prev;
     uint64_t ticket;
     uint64_t token; /* AWAIT_ACCEPT: the broker's; PUBCOMP, PUBREL: the message's seq */
     uint32_t session;
@@ -577,7 +578,9 @@ void downlink_pubrec(struct bridge *b, struct session *s, uint16_t mid);
 void downlink_pubcomp(struct bridge *b, struct session *s, uint16_t mid);
 void downlink_durable(struct bridge *b, const struct await *a);       /* PUBREL */
 void downlink_hold(struct bridge *b, struct session *s, uint32_t ms); /* nothing is sent before */
-void downlink_failed(struct bridge *b, uint64_t ticket);
+/* The disk refused copies up to the ticket. back: the broker still has the
+ * messages; else we are all who has them, and they stay in memory. */
+void downlink_failed(struct bridge *b, uint64_t ticket, bool back);
 void downlink_due(struct bridge *b, struct session *s);        /* its repeat is due */
 void downlink_land(struct bridge *b, struct session *s);       /* the open exchange is off; kept */
 void downlink_forget_all(struct bridge *b, struct session *s); /* and its queue */

@@ -252,16 +252,17 @@ void downlink_message(struct bridge *b, const struct bridge_event *event)
         accept(b, event->message.token);
         return;
     }
-    bool owed = false;
+    uint64_t owed = 0; /* the last copy that is to be durable */
     for (struct session *s = out.first; s != NULL; s = s->match_next)
-        owed |= queue_for(b, s, event);
+        if (queue_for(b, s, event))
+            owed = b->seq;
 
     /* The broker may forget it once every copy is on the disk (or it need not be). */
-    if (!owed || !b->config->broker_ack_stored)
+    if (owed == 0 || !b->config->broker_ack_stored)
         accept(b, event->message.token);
     else if (event->message.token != 0 &&
              !await_add(b, (struct await){.kind = AWAIT_ACCEPT,
-                                          .ticket = b->seq,
+                                          .ticket = owed,
                                           .token = event->message.token}))
         accept(b, event->message.token);
 
@@ -271,9 +272,18 @@ void downlink_message(struct bridge *b, const struct bridge_event *event)
     }
 }
 
-/* The disk refused copies, and the broker has not been told that they are ours:
- * they are taken back, and a new connection makes the broker send them again. */
-void downlink_failed(struct bridge *b, uint64_t ticket)
+static void take_back(struct bridge *b, struct session *s, struct message *m)
+{
+    if (m == s->flying)
+        downlink_land(b, s);
+    queue_remove(b, &s->queue, m);
+    b->status.down.accepted--;
+    b->status.down.queued--;
+}
+
+/* Where the broker has not been told that they are ours, a new connection makes
+ * it send them again. */
+void downlink_failed(struct bridge *b, uint64_t ticket, bool back)
 {
     for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++) {
         for (struct table_link *l = b->sessions_by_number.buckets[i]; l != NULL; l = l->next) {
@@ -283,14 +293,15 @@ void downlink_failed(struct bridge *b, uint64_t ticket)
                 before = m->prev;
                 if (!m->stored || m->seq > ticket)
                     continue;
-                if (m == s->flying)
-                    downlink_land(b, s);
-                queue_remove(b, &s->queue, m);
-                b->status.down.accepted--;
-                b->status.down.queued--;
+                if (back)
+                    take_back(b, s, m);
+                else
+                    m->stored = false;
             }
         }
     }
+    if (!back)
+        return;
     bridge_note(b, BRIDGE_NOTE_STORE_FAILED, NULL, sn_bytes_text("messages to sensors"), 0);
     bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_DISCONNECT});
 }
@@ -377,10 +388,10 @@ void downlink_hold(struct bridge *b, struct session *s, uint32_t ms)
 
 /* What a device must not hear before the disk has it: a crash would use the
  * same id for something else. downlink_pump() is called again then. */
-static void wait_for_disk(struct bridge *b, struct session *s)
+static void wait_for_disk(struct bridge *b, struct session *s, uint64_t ticket)
 {
     s->waiting_for_disk =
-        await_add(b, (struct await){.kind = AWAIT_SEND, .ticket = b->seq, .session = s->number});
+        await_add(b, (struct await){.kind = AWAIT_SEND, .ticket = ticket, .session = s->number});
     if (!s->waiting_for_disk)
         downlink_hold(b, s, DISK_WAIT_MS);
 }
@@ -414,12 +425,17 @@ static void begin_register(struct bridge *b, struct session *s, struct message *
         send_open(b, s, false);
 }
 
-/* Exactly once: were the message with the device and not on the disk at a crash,
- * the broker would send it again, and it would be another message then. */
-static bool is_durable(const struct bridge *b, const struct session *s, const struct message *m)
+/* What the disk must have before the device may hear of this message; 0: nothing.
+ * Exactly once: were it with the device and not on the disk at a crash, the
+ * broker would send it again, and it would be another message then. */
+static uint64_t needs_ticket(const struct bridge *b, const struct session *s,
+                             const struct message *m)
 {
     const struct topic *t = topics_find_name(b, s, m->topic);
-    return (m->qos != 2 || m->seq <= b->durable) && (t == NULL || t->saved <= b->durable);
+    const uint64_t message = m->qos == 2 && m->stored ? m->seq : 0;
+    const uint64_t topic = t == NULL ? 0 : t->saved;
+    const uint64_t ticket = message > topic ? message : topic;
+    return ticket > b->durable ? ticket : 0;
 }
 
 static bool may_send(const struct bridge *b, const struct session *s)
@@ -449,8 +465,9 @@ static void begin(struct bridge *b, struct session *s, struct message *m)
     const bool has_topic = is_released || topic_id(b, s, m->topic, &p);
     if (!has_topic && !take_topic(b, s, m))
         return;
-    if (!is_durable(b, s, m)) {
-        wait_for_disk(b, s);
+    const uint64_t ticket = needs_ticket(b, s, m);
+    if (ticket != 0) {
+        wait_for_disk(b, s, ticket);
         return;
     }
     m->sent |= s->resuming;

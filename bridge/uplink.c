@@ -149,7 +149,7 @@ void uplink_register(struct bridge *b, struct session *s, const struct sn_packet
     }
     /* An id that a crash could give to another name must not be used. */
     await_add(b, (struct await){.kind = AWAIT_REGACK,
-                                .ticket = b->seq,
+                                .ticket = t->saved,
                                 .session = s->number,
                                 .mid = p->reg.mid,
                                 .tid = t->tid});
@@ -355,10 +355,13 @@ void uplink_will(struct bridge *b, const struct session *s)
         .topic = name_bytes(s->will.topic),
         .payload = blob_bytes(s->will.message),
     };
-    if (m.qos == 0 ? enqueue(b, &m) == NULL : uplink_is_full(b))
+    if (m.qos == 0 ? enqueue(b, &m) == NULL : uplink_is_full(b)) {
         bridge_note(b, BRIDGE_NOTE_UP_CONGESTION, s, m.topic, 0);
-    else if (m.qos > 0)
+        b->status.up.accepted++;
+        b->status.up.dropped++;
+    } else if (m.qos > 0) {
         enqueue(b, &m);
+    }
     uplink_pump(b);
 }
 

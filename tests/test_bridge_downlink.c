@@ -333,12 +333,12 @@ static void two_clients_share_a_filter_at_the_broker(void **state)
             "    a < PUBLISH qos=1 short='AB' mid=6 data='x'\n"
             "    b < PUBLISH qos=0 short='AB' mid=0 data='x'\n"
             "stored\n"
+            "    accept 1\n"
             "a > PUBACK tid=16706 mid=10\n"
             "    * FRAME_UNEXPECTED a: PUBACK\n"
             "a > UNSUBSCRIBE mid=2 short='AB'\n"
             "    erase filter 1 1\n"
             "stored\n"
-            "    accept 1\n"
             "    a < UNSUBACK mid=2\n"
             "b > UNSUBSCRIBE mid=2 short='AB'\n"
             "    erase filter 2 1\n"
@@ -1150,6 +1150,25 @@ static void a_slow_link_carries_one_frame_at_a_time(void **state)
             "    * FRAME_UNEXPECTED b: PUBACK\n");
 }
 
+/* The copy for a QoS 0 subscriber has a number, too, but no place on the disk. */
+static void the_broker_hears_of_copies_of_mixed_qos(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "AB", 1);
+    subscribe(r, "b", "#", 0);
+    play(r, "message token 1 qos=1 AB 'x'\n"
+            "    store 9 for 1 qos=1 AB 'x'\n"
+            "    a < PUBLISH qos=1 tid=1 mid=10 data='x'\n"
+            "    b < PUBLISH qos=0 short='AB' mid=0 data='x'\n"
+            "stored\n"
+            "    accept 1\n"
+            "message token 2 qos=1 AB 'x'\n"
+            "    store 11 for 1 qos=1 AB 'x'\n"
+            "    b < PUBLISH qos=0 short='AB' mid=0 data='x'\n"
+            "stored\n"
+            "    accept 2\n");
+}
+
 #define WITH(name, setup) cmocka_unit_test_setup_teardown(name, setup, end)
 
 int main(void)
@@ -1192,6 +1211,7 @@ int main(void)
         WITH(a_message_without_a_subscriber_is_not_held_back, begin),
         WITH(the_same_message_id_may_be_open_in_both_directions, begin),
         WITH(a_slow_link_carries_one_frame_at_a_time, slow),
+        WITH(the_broker_hears_of_copies_of_mixed_qos, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
