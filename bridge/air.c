@@ -56,7 +56,8 @@ void air_init(struct bridge *b, uint8_t *memory)
     }
 }
 
-static struct sn_bytes encode(struct bridge *b, const struct sn_packet *p, struct sn_bytes node)
+static struct sn_bytes encode(struct bridge *b, const struct sn_packet *p, struct sn_bytes node,
+                              uint8_t radius)
 {
     const size_t len = sn_encode(p, b->scratch, sizeof(b->scratch));
     assert(len > 0);
@@ -64,7 +65,7 @@ static struct sn_bytes encode(struct bridge *b, const struct sn_packet *p, struc
         return sn_bytes(b->scratch, len);
     const struct sn_packet outer = {
         .type = SN_FORWARD,
-        .forward = {.node = node, .inner = sn_bytes(b->scratch, len)},
+        .forward = {.radius = radius, .node = node, .inner = sn_bytes(b->scratch, len)},
     };
     const size_t whole = sn_encode(&outer, b->wrapped, sizeof(b->wrapped));
     assert(whole > 0);
@@ -151,7 +152,7 @@ void air_send(struct bridge *b, struct session *s, const struct sn_packet *p, en
 {
     if (s->link == UINT16_MAX)
         return;
-    const struct sn_bytes bytes = encode(b, p, blob_bytes(s->node));
+    const struct sn_bytes bytes = encode(b, p, blob_bytes(s->node), 0);
     struct radio_pacer *pacer = b->links[s->link].pacer;
     if (pacer == NULL) {
         send(b, s->link, &s->address, bytes);
@@ -174,7 +175,7 @@ void air_send(struct bridge *b, struct session *s, const struct sn_packet *p, en
 
 void air_answer(struct bridge *b, const struct peer *peer, const struct sn_packet *p)
 {
-    const struct sn_bytes bytes = encode(b, p, peer->node);
+    const struct sn_bytes bytes = encode(b, p, peer->node, peer->radius);
     if (b->links[peer->link].pacer == NULL) {
         send(b, peer->link, peer->address, bytes);
         return;

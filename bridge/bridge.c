@@ -42,6 +42,7 @@ static void carve_tables(struct bridge *b, struct layout *l, const struct bridge
         {&b->topics_by_name, many},
         {&b->filters, many},
         {&b->filters_by_request, clients},
+        {&b->filters_by_number, clients},
         {&b->predefined_by_tid, (uint32_t)c->predefined_count},
     };
     for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
@@ -273,10 +274,11 @@ static void packet(struct bridge *b, const struct peer *peer, const struct sn_pa
         connect_ping(b, peer, p);
         return;
     case SN_SEARCHGW:
-        air_answer(b, peer,
-                   &(struct sn_packet){.type = SN_GWINFO, .gwinfo.gw_id = b->config->gateway_id});
+        discover_search(b, peer, p);
         return;
     case SN_ADVERTISE:
+        discover_heard(b, peer->link, p);
+        return;
     case SN_GWINFO: /* of others; of no concern to us */
         return;
     case SN_CONNACK:
@@ -321,6 +323,7 @@ static void frame(struct bridge *b, const struct bridge_event *event)
                            sn_bytes(NULL, 0), 0);
             return;
         }
+        discover_forwarder(b, peer.link, peer.address);
         peer.node = p.forward.node;
         const struct sn_bytes inner = p.forward.inner;
         fault = sn_decode(inner, &p);
@@ -349,6 +352,7 @@ static void broker_up(struct bridge *b, const struct bridge_event *event)
     b->window = event->up.window;
     b->broker_max_qos = event->up.max_qos;
     bridge_note(b, BRIDGE_NOTE_BROKER_UP, NULL, sn_bytes(NULL, 0), queue_count(&b->uplink));
+    discover_broker(b, true);
     subscribe_broker_up(b, event->up.session_present);
     uplink_pump(b);
 }
@@ -363,6 +367,7 @@ static void broker_down(struct bridge *b, const struct bridge_event *event)
                 event->down.why == NULL ? sn_bytes(NULL, 0) : sn_bytes_text(event->down.why),
                 b->attempts);
     if (was_up) {
+        discover_broker(b, false);
         uplink_broker_down(b);
         subscribe_broker_down(b);
     }
@@ -385,6 +390,7 @@ static void start(struct bridge *b, const struct bridge_event *event)
         b->seq = event->start.next_seq - 1;
     b->durable = b->covered = b->seq;
     b->started = true;
+    discover_start(b);
     restore_start(b);
     try_broker(b);
 }
@@ -416,6 +422,7 @@ static void run_timers(struct bridge *b)
     }
     for (uint16_t i = 0; i < b->config->link_count; i++)
         air_pump(b, i);
+    discover_due(b);
 }
 
 static void step(struct bridge *b, const struct bridge_event *event)
@@ -493,7 +500,9 @@ uint64_t bridge_deadline(const struct bridge *b)
 {
     const uint64_t timers = timers_next(&b->timers);
     const uint64_t air = air_deadline(b);
-    return timers < air ? timers : air;
+    const uint64_t advertise = b->started ? discover_deadline(b) : BRIDGE_NEVER;
+    const uint64_t due = timers < air ? timers : air;
+    return due < advertise ? due : advertise;
 }
 
 void bridge_each_client(const struct bridge *b, bridge_client_fn *fn, void *ctx)

@@ -32,6 +32,7 @@
 
 #define BRIDGE_NEVER     UINT64_MAX
 #define BRIDGE_LINKS_MAX 32
+#define BRIDGE_IDS_MAX   8 /* subscriptions that one copy of a message names */
 
 struct bridge; /* lives in the memory handed to bridge_init() */
 
@@ -161,6 +162,10 @@ struct bridge_event {
             uint8_t qos;
             bool retain;       /* a retained message, sent because of a subscription */
             uint32_t expiry_s; /* MQTT 5 message expiry; 0: none */
+            /* Which of our subscriptions it answers: ids of DO_SUBSCRIBE. None when
+             * the broker does not say; then one copy answers all that match. */
+            uint8_t id_count;
+            uint32_t ids[BRIDGE_IDS_MAX];
             struct sn_bytes topic;
             struct sn_bytes payload;
         } message;
@@ -214,7 +219,7 @@ struct bridge_action {
     union {
         struct {
             uint16_t link;
-            struct radio_address to;
+            struct radio_address to; /* len 0: everybody on the link */
             struct sn_bytes bytes;
         } send;
         struct {
@@ -254,6 +259,7 @@ struct bridge_action {
         struct {
             uint32_t conn;
             uint32_t request;
+            uint32_t id; /* MQTT 5 subscription identifier, 1 to 2^28 - 1; 0: none */
             uint8_t qos;
             bool wants_retained; /* false: retained messages are known already (MQTT 5) */
             struct sn_bytes filter;
@@ -289,6 +295,8 @@ struct bridge_link_config {
     bool qos_minus_one;      /* PUBLISH without a connection is accepted */
     bool roam;               /* PINGREQ with a ClientId from a new address is served */
     bool forwarders;         /* encapsulated frames are accepted */
+    uint16_t advertise_s;    /* time between two ADVERTISE; 0: none is sent */
+    bool gwinfo_broadcast;   /* SEARCHGW is answered to everybody, not to the asker alone */
 };
 
 struct bridge_predefined {
@@ -299,6 +307,7 @@ struct bridge_predefined {
 
 struct bridge_config {
     uint8_t gateway_id;
+    bool standby;    /* silent on a link as long as another gateway advertises there */
     bool ack_stored; /* ack = stored; else a sensor's message is acknowledged by the broker's */
     bool broker_ack_stored; /* broker_ack = stored; else ACCEPT at once */
     uint32_t max_clients;

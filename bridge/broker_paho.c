@@ -95,6 +95,7 @@ struct command {
     bool retain; /* of the message or the will */
     bool clean;
     bool wants_retained;
+    uint32_t id; /* of a subscription */
     bool has_will;
     size_t text; /* topic or filter, as a C string */
     size_t text_len;
@@ -170,6 +171,7 @@ struct connection {
     /* what the broker said */
     uint8_t max_qos;
     bool can_retain;
+    bool can_name;       /* messages with the identifiers of subscriptions */
     uint32_t max_packet; /* 0: no limit */
     uint16_t keepalive_s;
     char why[WHY_MAX]; /* a TLS error or the reason of a DISCONNECT, else empty */
@@ -624,6 +626,21 @@ static uint32_t message_expiry(const MQTTAsync_message *m)
     return p != NULL ? (uint32_t)p->value.integer4 : 0;
 }
 
+static void take_ids(const MQTTAsync_message *m, struct bridge_event *event)
+{
+    event->message.id_count = 0;
+    for (int i = 0; i < m->properties.count; i++) {
+        const MQTTProperty *p = &m->properties.array[i];
+        if (p->identifier != MQTTPROPERTY_CODE_SUBSCRIPTION_IDENTIFIER)
+            continue;
+        if (event->message.id_count == BRIDGE_IDS_MAX) {
+            event->message.id_count = 0; /* too many to name: one copy for all that match */
+            return;
+        }
+        event->message.ids[event->message.id_count++] = (uint32_t)p->value.integer4;
+    }
+}
+
 static bool is_mailbox_full(struct broker *b, size_t octets)
 {
     return b->qos0_notices >= RECEIVED_MAX || b->qos0_octets + octets > RECEIVED_OCTETS;
@@ -678,6 +695,7 @@ static int on_message(void *ctx, char *topic, int topic_len, MQTTAsync_message *
         n->event.message.qos = (uint8_t)message->qos;
         n->event.message.retain = message->retained != 0;
         n->event.message.expiry_s = message_expiry(message);
+        take_ids(message, &n->event);
         n->event.message.token = message->qos > 0 ? ++b->token : 0;
         n->text = broker_mail_keep(&b->notices, sn_bytes(topic, len));
         n->body =
@@ -739,6 +757,8 @@ static void connected(struct connection *c, bool session_present, const MQTTProp
     c->why[0] = '\0';
     b->protocol = c->handle_protocol;
     c->max_qos = (uint8_t)property(said, MQTTPROPERTY_CODE_MAXIMUM_QOS, 2);
+    c->can_name = c->handle_protocol == PROTOCOL_5 &&
+                  property(said, MQTTPROPERTY_CODE_SUBSCRIPTION_IDENTIFIERS_AVAILABLE, 1) != 0;
     c->can_retain = property(said, MQTTPROPERTY_CODE_RETAIN_AVAILABLE, 1) != 0;
     c->max_packet = property(said, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, 0);
     /* Paho 1.3.12 does not obey it by itself; the next connection will. */
@@ -1530,9 +1550,12 @@ static void do_subscribe(struct broker *b, const struct command *command)
         return; /* the core asks again after BROKER_UP */
     MQTTAsync_callOptions o = answer_to(f);
     o.subscribeOptions.retainHandling = command->wants_retained ? 0 : 2;
+    if (command->type == BRIDGE_DO_SUBSCRIBE && c->can_name && command->id != 0)
+        add_property(&o.properties, MQTTPROPERTY_CODE_SUBSCRIPTION_IDENTIFIER, command->id);
     const int rc = command->type == BRIDGE_DO_SUBSCRIBE
                        ? MQTTAsync_subscribe(c->handle, filter, command->qos, &o)
                        : MQTTAsync_unsubscribe(c->handle, filter, &o);
+    MQTTProperties_free(&o.properties);
     if (rc == MQTTASYNC_DISCONNECTED)
         answer_failed(f, 0);
     else if (rc != MQTTASYNC_SUCCESS)
@@ -1947,6 +1970,7 @@ static void put_command(struct broker *b, const struct bridge_action *a)
         c.request = a->subscribe.request;
         c.qos = a->subscribe.qos;
         c.wants_retained = a->subscribe.wants_retained;
+        c.id = a->subscribe.id;
         text = a->subscribe.filter;
     }
     c.text = broker_mail_keep(m, text);

@@ -56,7 +56,6 @@ struct config_link {
     const char *multicast;           /* group and port, as above; NULL: none */
     const char *multicast_interface; /* NULL: the kernel chooses */
     uint8_t multicast_hops;
-    uint16_t advertise_s; /* 0: no ADVERTISE */
 
     /* type = serial */
     const char *device;

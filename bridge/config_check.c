@@ -187,17 +187,18 @@ static void check_serial(struct config_reading *r, const struct config_link *l,
     }
 }
 
-static void check_udp(struct config_reading *r, const struct config_link *l,
+static void check_udp(struct config_reading *r, struct config_link *l,
                       const struct link_lines *lines)
 {
     struct config_endpoint e;
     struct config_endpoint listen;
     if (l->multicast == NULL) {
-        if (l->advertise_s > 0) {
+        if (l->core.advertise_s > 0) {
             config_fault(r, line_of(lines->key, CONFIG_IN_LINK, "advertise_s"),
                          "[link %s] advertise_s: found %u without multicast, the group to send to",
-                         l->core.name, l->advertise_s);
+                         l->core.name, l->core.advertise_s);
         }
+        l->core.gwinfo_broadcast = false; /* there is nobody to broadcast to */
         return;
     }
     if (!config_parse_endpoint(l->multicast, &e) || !config_parse_endpoint(l->listen, &listen)) {

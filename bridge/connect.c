@@ -97,8 +97,8 @@ void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_pa
         return;
     }
     struct session *s = clients_find_id(b, id);
-    const bool as_before = s != NULL && s->clean == p->connect.clean &&
-                           s->sn.keepalive_s == p->connect.keepalive_s;
+    const bool as_before =
+        s != NULL && s->clean == p->connect.clean && s->sn.keepalive_s == p->connect.keepalive_s;
     if (s != NULL && clients_is_at(s, peer) && s->dialogue == DIALOGUE_STORING && as_before)
         return; /* repeated; CONNACK is on its way */
     if (s == NULL && (s = clients_add(b, id, 0)) == NULL) {

@@ -12,6 +12,7 @@
  *   queue.c       messages in order: the head in memory, the rest on disk
  *   await.c       what is to be said once the disk has something
  *   air.c         frames on their way out, at the pace the link carries
+ *   discover.c    ADVERTISE, SEARCHGW, GWINFO; forwarders
  *   restore.c     state records, written and read back
  *   check.c       everything that can be recomputed, compared
  */
@@ -26,6 +27,8 @@
 #include "mqttsn/session.h"
 #include "radio/pacer.h"
 #include "radio/rtt.h"
+
+#include <string.h>
 
 /* ---- topic names and ids ---------------------------------------------------- */
 
@@ -111,6 +114,7 @@ struct subscription {
     struct filter *filter;
     uint32_t key;               /* of its record */
     uint64_t retained_until_ms; /* retained messages are for it up to here */
+    uint8_t retained_round;     /* those of this round; see struct filter */
     uint8_t qos;                /* granted */
 };
 
@@ -131,6 +135,8 @@ struct exchange {
 };
 
 #define BRIDGE_LEVELS_MAX 64 /* deeper topic names match "#" only down to here */
+
+#define BRIDGE_GROUP_MAX 32 /* filters that one message is remembered to have answered */
 
 #define EXCHANGES_MAX 16 /* open at once for one client; more are refused with congestion */
 
@@ -225,8 +231,13 @@ struct session {
     struct sn_retry retry;
     struct radio_rtt rtt;
     struct session *air_next; /* on the link's list of those waiting for air */
-    uint32_t match_stamp;
-    uint8_t match_qos;
+    uint32_t match_stamp;     /* of the message that the following are about */
+    uint8_t match_qos;        /* among the filters that it answers */
+    uint8_t match_best;       /* among the filters that the broker is known to have */
+    bool match_named;         /* a filter that it answers matches */
+    bool match_best_named;
+    uint32_t match_best_number;
+    uint32_t match_group; /* it has had a copy of this group */
     struct session *match_next;
 };
 
@@ -241,6 +252,7 @@ enum upstream {
 struct filter {
     struct table_link link; /* by parent and level */
     struct table_link by_request;
+    struct table_link by_number;
     struct filter *parent;
     struct filter *plus; /* child "+" */
     struct filter *hash; /* child "#" */
@@ -251,7 +263,12 @@ struct filter {
     struct filter *sync_next;
     struct filter *all_next;
     struct filter *all_prev;
-    uint32_t request;     /* of the action under way */
+    uint32_t request; /* of the action under way */
+    /* A subscription identifier at the broker says which filter, by a number that
+     * follows from its text and so outlives a restart, and which SUBSCRIBE of it:
+     * retained messages answer that one. */
+    uint32_t number;
+    uint8_t round;
     uint8_t upstream;     /* enum upstream */
     uint8_t upstream_qos; /* asked for at the broker */
     uint8_t granted;      /* by the broker */
@@ -303,8 +320,18 @@ struct await {
 
 /* ---- links ---------------------------------------------------------------------- */
 
+#define BRIDGE_FORWARDERS_MAX 16 /* on one link; the one not heard for longest gives way */
+
+struct forwarder {
+    struct radio_address address;
+    uint64_t heard_ms; /* 0: no forwarder */
+};
+
 struct bridge_link {
     const struct bridge_link_config *config;
+    uint64_t advertise_ms;   /* when the next ADVERTISE is due */
+    uint64_t other_until_ms; /* another gateway counts as there up to here */
+    struct forwarder forwarders[BRIDGE_FORWARDERS_MAX];
     struct radio_rtt_limits rtt;
     struct radio_pacer *pacer; /* NULL: the link carries whatever comes */
     bool pumping;
@@ -339,10 +366,17 @@ struct bridge {
     struct table topics_by_name;
     struct table filters;
     struct table filters_by_request;
+    struct table filters_by_number;
     struct table predefined_by_tid;
     struct timers timers;
     uint32_t last_number;
     uint32_t match_stamp;
+    struct {
+        uint32_t stamp;
+        uint64_t hash; /* of topic and payload */
+        uint32_t ids[BRIDGE_GROUP_MAX];
+        uint8_t count;
+    } group; /* copies of one message for several of our filters */
 
     struct bridge_link links[BRIDGE_LINKS_MAX];
 
@@ -405,6 +439,7 @@ struct peer {
     uint16_t link;
     const struct radio_address *address;
     struct sn_bytes node; /* data NULL: not encapsulated */
+    uint8_t radius;       /* of an encapsulated broadcast to it */
 };
 
 struct session *clients_find_number(const struct bridge *b, uint32_t number);
@@ -523,6 +558,10 @@ void subscribe_broker_down(struct bridge *b);
 
 struct filter *filter_find(const struct bridge *b, struct sn_bytes text);
 struct filter *filter_take(struct bridge *b, struct name *text); /* found or made; NULL: memory */
+/* The subscription identifier of its next SUBSCRIBE, and back: filters with the
+ * number of an id, one after the other, beginning with NULL. */
+uint32_t filter_id(const struct filter *f);
+struct filter *filter_with_id(const struct bridge *b, uint32_t id, const struct filter *after);
 /* Removes the node and its empty parents unless somebody still needs them. */
 void filter_trim(struct bridge *b, struct filter *f);
 typedef void filter_fn(void *ctx, struct subscription *s);
@@ -605,6 +644,16 @@ void air_pump(struct bridge *b, uint16_t link);
 uint64_t air_deadline(const struct bridge *b);
 void air_init(struct bridge *b, uint8_t *memory); /* air_memory() octets */
 size_t air_memory(const struct bridge_config *c);
+
+/* ---- discover.c ------------------------------------------------------------------- */
+
+void discover_start(struct bridge *b);
+void discover_broker(struct bridge *b, bool up);
+void discover_forwarder(struct bridge *b, uint16_t link, const struct radio_address *address);
+void discover_heard(struct bridge *b, uint16_t link, const struct sn_packet *p); /* ADVERTISE */
+void discover_search(struct bridge *b, const struct peer *peer, const struct sn_packet *p);
+void discover_due(struct bridge *b);
+uint64_t discover_deadline(const struct bridge *b);
 
 /* ---- restore.c -------------------------------------------------------------------- */
 

@@ -10,25 +10,139 @@
 
 /* ---- from the broker to the queues of sensors ------------------------------------- */
 
+/* A message that matches several of our filters comes from the broker once for
+ * each, or once for all, or once for all with the names of all: MQTT allows any
+ * of it. A sensor shall get it once, at the highest QoS that it was granted
+ * (SN12-4.2-3). When copies name their filter, the one for the sensor's best
+ * filter is taken and the others are not. That needs to know which filters the
+ * broker has; while that is not known (right after a restart), the first copy
+ * is taken, and those that follow it for other filters are not. */
 struct fan_out {
     struct bridge *b;
-    struct session *first; /* everybody who gets it, once (SN12-4.2-3) */
-    bool retained;
+    const struct bridge_event *event;
+    struct session *first; /* everybody who may get it, once */
+    bool named;            /* the copy names filters, and we know them */
 };
+
+#define NO_BEST UINT8_MAX
+
+static bool is_named(const struct fan_out *out, const struct filter *f, uint8_t *round)
+{
+    const struct bridge_event *e = out->event;
+    for (uint8_t i = 0; i < e->message.id_count; i++) {
+        const struct filter *at = filter_with_id(out->b, e->message.ids[i], NULL);
+        while (at != NULL && at != f)
+            at = filter_with_id(out->b, e->message.ids[i], at);
+        if (at != NULL) {
+            *round = (uint8_t)(e->message.ids[i] - 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Retained messages answer one SUBSCRIBE; for those who had them before they
+ * are not meant. */
+static bool has_had_retained(const struct fan_out *out, const struct subscription *sub, bool named,
+                             uint8_t round)
+{
+    if (out->named)
+        return !named || round != sub->retained_round;
+    return sub->retained_until_ms < out->b->now_ms;
+}
 
 static void note_recipient(void *ctx, struct subscription *sub)
 {
     struct fan_out *out = ctx;
     struct session *s = sub->session;
-    if (out->retained && sub->retained_until_ms < out->b->now_ms)
-        return; /* it has had its retained messages; these answer somebody else */
+    const bool retained = out->event->message.retain;
+    uint8_t round = 0;
+    const bool named = !out->named || is_named(out, sub->filter, &round);
+    if (retained && has_had_retained(out, sub, named, round))
+        return;
     if (s->match_stamp != out->b->match_stamp) {
         s->match_stamp = out->b->match_stamp;
-        s->match_qos = sub->qos;
+        s->match_qos = 0;
+        s->match_best = NO_BEST;
+        s->match_named = false;
         s->match_next = out->first;
         out->first = s;
-    } else if (sub->qos > s->match_qos) {
-        s->match_qos = sub->qos;
+    }
+    if (named) {
+        s->match_named = true;
+        if (sub->qos > s->match_qos)
+            s->match_qos = sub->qos;
+    }
+    const bool is_known = out->named && !retained && sub->filter->upstream == UPSTREAM_ACTIVE;
+    if (is_known && (s->match_best == NO_BEST || sub->qos > s->match_best ||
+                     (sub->qos == s->match_best && sub->filter->number < s->match_best_number))) {
+        s->match_best = sub->qos;
+        s->match_best_number = sub->filter->number;
+        s->match_best_named = named;
+    }
+}
+
+static bool names_known_filters(const struct bridge *b, const struct bridge_event *e)
+{
+    for (uint8_t i = 0; i < e->message.id_count; i++) {
+        const struct filter *f = filter_with_id(b, e->message.ids[i], NULL);
+        while (f != NULL && !sn_topic_matches(name_bytes(f->name), e->message.topic))
+            f = filter_with_id(b, e->message.ids[i], f);
+        if (f == NULL)
+            return false; /* it is gone meanwhile */
+    }
+    return e->message.id_count > 0;
+}
+
+static bool is_in_group(const struct bridge *b, uint32_t id)
+{
+    for (uint8_t i = 0; i < b->group.count; i++)
+        if (b->group.ids[i] == id)
+            return true;
+    return false;
+}
+
+/* Copies of one message come one after the other, each for another filter. */
+static void group(struct bridge *b, const struct bridge_event *e)
+{
+    const uint64_t seed = b->config->seed + e->message.retain;
+    const uint64_t hash = (uint64_t)table_hash(seed, e->message.topic.data, e->message.topic.len)
+                              << 32 |
+                          table_hash(seed, e->message.payload.data, e->message.payload.len);
+    bool joins = hash == b->group.hash && e->message.id_count > 0 && b->group.count > 0;
+    for (uint8_t i = 0; joins && i < e->message.id_count; i++)
+        joins = !is_in_group(b, e->message.ids[i]);
+    if (!joins) {
+        b->group.stamp++;
+        b->group.hash = hash;
+        b->group.count = 0;
+    }
+    for (uint8_t i = 0; i < e->message.id_count && b->group.count < BRIDGE_GROUP_MAX; i++)
+        b->group.ids[b->group.count++] = e->message.ids[i];
+}
+
+/* Whether this copy is the one for the session. */
+static bool is_for(const struct bridge *b, struct session *s)
+{
+    if (s->match_best != NO_BEST) {
+        if (!s->match_best_named)
+            return false;
+        s->match_qos = s->match_best;
+    } else if (!s->match_named || s->match_group == b->group.stamp) {
+        return false;
+    }
+    s->match_group = b->group.stamp;
+    return true;
+}
+
+static void keep_recipients(const struct bridge *b, struct fan_out *out)
+{
+    struct session **from = &out->first;
+    while (*from != NULL) {
+        if (is_for(b, *from))
+            from = &(*from)->match_next;
+        else
+            *from = (*from)->match_next;
     }
 }
 
@@ -125,11 +239,14 @@ static void accept(struct bridge *b, uint64_t token)
 
 void downlink_message(struct bridge *b, const struct bridge_event *event)
 {
-    struct fan_out out = {.b = b, .retained = event->message.retain};
+    struct fan_out out = {.b = b, .event = event};
     b->match_stamp++;
-    const bool is_name = sn_topic_check_name(event->message.topic) == SN_OK;
-    if (is_name)
+    if (sn_topic_check_name(event->message.topic) == SN_OK) {
+        out.named = names_known_filters(b, event);
+        group(b, event);
         filter_match(b, event->message.topic, note_recipient, &out);
+    }
+    keep_recipients(b, &out);
     if (out.first == NULL) {
         bridge_note(b, BRIDGE_NOTE_DOWN_NO_SUBSCRIBER, NULL, event->message.topic, 0);
         accept(b, event->message.token);

@@ -4,6 +4,10 @@
 
 #include "mqttsn/topic.h"
 
+/* Subscription identifiers have 28 bits, and 0 is none. */
+#define ROUND_BITS  8
+#define NUMBER_MASK 0xFFFFEu /* even: the largest id stays below 2^28 */
+
 /* The tree has a node per level of every filter. Children with a name are found
  * through one table for the whole tree, keyed by parent and level; the two
  * wildcards have a place of their own in the node. */
@@ -92,9 +96,25 @@ struct filter *filter_take(struct bridge *b, struct name *text)
         }
         f = next;
     }
-    if (f->name == NULL)
+    if (f->name == NULL) {
         f->name = name_share(text);
+        f->number = table_hash(0, text->text, text->len) & NUMBER_MASK;
+        table_add(&b->filters_by_number, &f->by_number, f->number);
+    }
     return f;
+}
+
+uint32_t filter_id(const struct filter *f)
+{
+    return (f->number << ROUND_BITS | f->round) + 1; /* 0 is no identifier */
+}
+
+struct filter *filter_with_id(const struct bridge *b, uint32_t id, const struct filter *after)
+{
+    const uint32_t number = (id - 1) >> ROUND_BITS;
+    struct table_link *l =
+        after == NULL ? table_first(&b->filters_by_number, number) : table_next(&after->by_number);
+    return l == NULL ? NULL : TABLE_ENTRY(l, struct filter, by_number);
 }
 
 static bool is_needed(const struct filter *f)
@@ -114,6 +134,7 @@ void filter_trim(struct bridge *b, struct filter *f)
         else
             table_remove(&f->link);
         table_remove(&f->by_request);
+        table_remove(&f->by_number);
         if (f->all_prev != NULL)
             f->all_prev->all_next = f->all_next;
         else

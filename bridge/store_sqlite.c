@@ -1359,14 +1359,13 @@ static int replay_open(struct replay *r)
             harvest_damaged(&r->messages, column(st, 1));
             continue;
         }
-        const struct bridge_event event = {
-            .type = BRIDGE_ON_OPEN,
-            .open = {.seq = m.seq,
-                     .session = m.session,
-                     .mid = m.mid,
-                     .flags = m.flags,
-                     .topic = m.topic,
-                     .payload = m.payload}};
+        const struct bridge_event event = {.type = BRIDGE_ON_OPEN,
+                                           .open = {.seq = m.seq,
+                                                    .session = m.session,
+                                                    .mid = m.mid,
+                                                    .flags = m.flags,
+                                                    .topic = m.topic,
+                                                    .payload = m.payload}};
         r->open = (int64_t)m.seq;
         r->fn(r->ctx, &event);
     }

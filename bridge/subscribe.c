@@ -42,12 +42,15 @@ static void request(struct bridge *b, struct filter *f)
     f->upstream = UPSTREAM_PENDING;
     f->asked_for = subscribe;
     f->upstream_qos = wanted_qos(f);
+    if (f->wants_retained)
+        f->round++;
     table_remove(&f->by_request);
     table_add(&b->filters_by_request, &f->by_request, request_hash(f->request));
     b->sync_open++;
     bridge_emit(
         b, &(struct bridge_action){.type = subscribe ? BRIDGE_DO_SUBSCRIBE : BRIDGE_DO_UNSUBSCRIBE,
                                    .subscribe = {.request = f->request,
+                                                 .id = filter_id(f),
                                                  .qos = f->upstream_qos,
                                                  .wants_retained = f->wants_retained,
                                                  .filter = name_bytes(f->name)}});
@@ -269,6 +272,7 @@ static void grant(struct bridge *b, struct session *s, struct filter *f, const s
     /* Retained messages that come from here on are for this subscription; with
      * the broker away, those that come once it has been asked. */
     sub->retained_until_ms = b->broker == BROKER_IS_UP ? b->now_ms + RETAINED_MS : BRIDGE_NEVER;
+    sub->retained_round = f->round;
     s->subscribe_mid = w->mid;
     s->subscribe_tid = w->tid;
     s->subscribe_qos = (int8_t)qos;
@@ -377,8 +381,10 @@ void subscribe_answered(struct bridge *b, uint32_t number, uint8_t code)
         f->upstream = UPSTREAM_ACTIVE;
         f->granted = code;
         for (struct subscription *sub = f->subscriptions; sub != NULL; sub = sub->node_next)
-            if (sub->retained_until_ms == BRIDGE_NEVER)
+            if (sub->retained_until_ms == BRIDGE_NEVER) {
                 sub->retained_until_ms = b->now_ms + RETAINED_MS;
+                sub->retained_round = f->round;
+            }
         grant_waiting(b, f, code);
     } else {
         f->upstream = UPSTREAM_NONE;

@@ -56,6 +56,7 @@ struct radio_ops {
     void (*receive)(struct radio_link *l, uint64_t now_ms, radio_frame_fn *fn, void *ctx);
 
     /* Takes a copy of one frame for a peer; it goes out at flush() at the latest.
+     * An address of length 0 is everybody on the link: the group, or the wire.
      * 0, -EMSGSIZE, -ENOBUFS or -ENODEV; a refused frame is counted. */
     int (*send)(struct radio_link *l, const struct radio_address *to, const uint8_t *frame,
                 size_t len);

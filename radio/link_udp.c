@@ -345,7 +345,7 @@ static int udp_send(struct radio_link *l, const struct radio_address *to, const 
                     size_t len)
 {
     union socket_address sa;
-    const socklen_t sa_len = address_unpack(to, &sa);
+    const socklen_t sa_len = address_unpack(to->len == 0 ? &l->group_address : to, &sa);
     int rc = 0;
     if (sa_len == 0 || sa.any.sa_family != l->family) {
         rc = -ENODEV;

@@ -345,6 +345,8 @@ void rig_peer_name(uint16_t link, const struct radio_address *to, struct sn_byte
                    size_t size)
 {
     int at = snprintf(out, size, "%.*s", to->len, (const char *)to->bytes);
+    if (to->len == 0)
+        at = snprintf(out, size, "(all)");
     if (link != 0)
         at += snprintf(out + at, size - (size_t)at, "@%u", link);
     if (node.data != NULL)

@@ -121,7 +121,7 @@ static void a_link_is_all_that_must_be_said(void **state)
     assert_int_equal(c.links[0].type, CONFIG_LINK_UDP);
     assert_string_equal(c.links[0].listen, "0.0.0.0:1883");
     assert_null(c.links[0].multicast);
-    assert_int_equal(c.links[0].advertise_s, 0);
+    assert_int_equal(c.links[0].core.advertise_s, 0);
     assert_string_equal(c.bridge.links[0].name, "lan");
     assert_false(c.bridge.links[0].qos_minus_one);
     assert_false(c.bridge.links[0].roam);
@@ -244,7 +244,7 @@ static void every_key_reaches_its_field(void **state)
     assert_string_equal(l->multicast, "[ff02::1]:1884");
     assert_string_equal(l->multicast_interface, "eth0");
     assert_int_equal(l->multicast_hops, 3);
-    assert_int_equal(l->advertise_s, 900);
+    assert_int_equal(l->core.advertise_s, 900);
     assert_string_equal(l->profile, "lan-udp");
     assert_string_equal(c.bridge.links[0].name, "v6");
     assert_int_equal(c.bridge.links[0].frame_max, 100);

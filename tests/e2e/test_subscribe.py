@@ -1,0 +1,88 @@
+#!/usr/bin/python3
+"""Subscriptions of many devices over one broker connection: each message once, to whom it belongs."""
+
+import socket
+
+from harness import free_port, main, udp_link
+
+
+class Plant:
+    """A broker, a bridge and subscribers that print what they get."""
+
+    def __init__(self, env, broker_config=""):
+        self.env = env
+        self.port = free_port(socket.SOCK_DGRAM)
+        self.broker = env.broker(broker_config)
+        self.bridge = env.bridge(env.config(self.broker, udp_link(self.port)))
+        self.bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
+        self.count = 0
+
+    def subscriber(self, name, filters, *words):
+        topics = [word for text in filters for word in ("-t", text)]
+        sub = self.env.spawn(
+            "snsub", "-p", self.port, "-i", name, "-v", *topics, *words, log=name
+        )
+        self.count += len(filters)
+        self.bridge.wait_for_status(
+            lambda s: s["subscriptions"] == self.count, "%s is subscribed" % name
+        )
+        return sub
+
+    def publish(self, topic, text, qos=1, *words):
+        self.env.mosquitto_pub(self.broker, "-t", topic, "-m", text, "-q", qos, *words)
+
+    def settle(self, subs, text="end"):
+        """Everything published before has been delivered when this has."""
+        self.publish("a/last", text, 1)
+        for sub in subs:
+            sub.wait_for_log("a/last " + text)
+
+
+def test_overlapping_filters_deliver_once_at_the_highest_qos(env):
+    plant = Plant(env)
+    wide = plant.subscriber("wide", ["a/#"], "-q", 0)
+    narrow = plant.subscriber("narrow", ["a/+"], "-q", 2)
+    both = plant.subscriber("both", ["a/#", "a/+"], "-q", 1)
+    for number in range(5):
+        plant.publish("a/b", "same", 2)
+        plant.publish("a/b", "other %d" % number, 2)
+    plant.publish("a/b/c", "deep", 1)
+    plant.settle([wide, narrow, both])
+    expected = []
+    for number in range(5):
+        expected += ["a/b same", "a/b other %d" % number]
+    deep = ["a/b/c deep", "a/last end"]
+    assert narrow.log().splitlines() == expected + ["a/last end"], narrow.log()
+    assert wide.log().splitlines() == expected + deep, wide.log()
+    assert both.log().splitlines() == expected + deep, both.log()
+
+
+def test_each_subscriber_gets_the_retained_message_once(env):
+    plant = Plant(env)
+    plant.publish("a/kept", "value", 1, "-r")
+    first = plant.subscriber("first", ["a/#"], "-q", 1)
+    first.wait_for_log("a/kept value")
+    second = plant.subscriber("second", ["a/#"], "-q", 1)
+    second.wait_for_log("a/kept value")
+    third = plant.subscriber("third", ["a/+"], "-q", 1)
+    third.wait_for_log("a/kept value")
+    plant.settle([first, second, third])
+    for sub in (first, second, third):
+        assert sub.log().splitlines() == ["a/kept value", "a/last end"], sub.log()
+
+
+def test_one_leaves_and_the_other_stays(env):
+    plant = Plant(env)
+    stays = plant.subscriber("stays", ["a/#"], "-q", 1)
+    leaves = plant.subscriber("leaves", ["a/#"], "-q", 1, "-C", 1)
+    plant.publish("a/1", "both", 1)
+    assert leaves.wait() == 0
+    plant.bridge.wait_for_status(lambda s: s["subscriptions"] == 1, "one has left")
+    plant.publish("a/2", "one", 1)
+    plant.settle([stays])
+    assert stays.log().splitlines() == ["a/1 both", "a/2 one", "a/last end"], stays.log()
+    assert plant.bridge.status()["filters"] == 1
+
+
+if __name__ == "__main__":
+    main()
