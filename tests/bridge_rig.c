@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define LINE_MAX_  1600
+#define LINE_SIZE  1600
 #define LINK_COUNT 2
 
 /* ---- what the disk holds -------------------------------------------------------- */
@@ -308,7 +308,7 @@ static void say(struct rig *r, const char *format, ...)
         r->stamp[0] = '\0';
         say(r, "%s", stamp);
     }
-    char line[LINE_MAX_];
+    char line[LINE_SIZE];
     va_list args;
     va_start(args, format);
     vsnprintf(line, sizeof(line), format, args);
@@ -1440,7 +1440,7 @@ void rig_play(struct rig *r, const char *file, int line, const char *transcript)
     if (r->show)
         fprintf(stderr, "--play\n");
     while (*transcript != '\0') {
-        char text_[LINE_MAX_];
+        char text_[LINE_SIZE];
         const size_t len = strcspn(transcript, "\n");
         snprintf(text_, sizeof(text_), "%.*s", (int)len, transcript);
         transcript += len + (transcript[len] == '\n');
