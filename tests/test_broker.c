@@ -913,7 +913,6 @@ static void a_message_not_accepted_when_closing_is_not_acknowledged(void **state
         RUN_UNTIL(&p, NULL, p.up);
         put_subscribe(&p, "x", 2, true);
         put_publish(&p, 1, "x", qos, 0, "1");
-        put_publish(&p, 2, "x", qos, 0, "2");
         broker_flush(p.broker);
         RUN_UNTIL(&p, NULL, p.received == 1);
         const int64_t before = clock_ms();
@@ -921,7 +920,7 @@ static void a_message_not_accepted_when_closing_is_not_acknowledged(void **state
         assert_true(clock_ms() - before < 2000);
 
         open_peer(&p, w.url, "p");
-        RUN_UNTIL(&p, NULL, p.counts[1] == 1 && p.counts[2] == 1);
+        RUN_UNTIL(&p, NULL, p.counts[1] == 1);
         broker_close(p.broker, 1000);
         close_world(&w);
     }
