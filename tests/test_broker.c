@@ -615,13 +615,14 @@ static void falls_back(enum refusal refusal)
     snprintf(url, sizeof url, "tcp://127.0.0.1:%u", o.port);
     open_peer(&p, url, "p");
     RUN_UNTIL(&p, NULL, p.up);
-    assert_int_equal(p.downs, 0);
+    /* The hang-up can overtake the refusal; then one more attempt is needed. */
+    assert_true(p.downs <= 1);
     assert_int_equal(o.last_version, 4);
     assert_int_equal(p.window, 20);
     struct broker_figures figures;
     broker_figures(p.broker, &figures);
     assert_int_equal(figures.protocol, 4);
-    assert_int_equal(figures.connects, 2);
+    assert_in_range(figures.connects, 2, 3);
     broker_close(p.broker, 100);
     shutdown(o.listener, SHUT_RDWR);
     pthread_join(o.thread, NULL);

@@ -830,8 +830,10 @@ static void the_manual_lists_every_key_with_what_is_allowed(void **state)
     FILE *out = open_memstream(&text, &size);
     config_print_help(out);
     assert_int_equal(fclose(out), 0);
-    assert_non_null(strstr(text, "  gateway_id\n      GwId in ADVERTISE and GWINFO.\n"
-                                 "      Allowed: a whole number from 0 to 255. Default: 1\n"));
+    assert_non_null(strstr(
+        text,
+        "  gateway_id\n      GwId in ADVERTISE and GWINFO; every gateway in reach needs its own.\n"
+        "      Allowed: a whole number from 0 to 255. Default: 1\n"));
     assert_non_null(strstr(text, "Allowed: cobs, slip, hdlc or raw. Default: cobs\n"));
 #define KEY(section, key, type, field, standard, min, max, words, help)                            \
     assert_non_null(strstr(text, "\n  " #key "\n      " help ".\n"));
