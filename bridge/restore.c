@@ -285,8 +285,17 @@ static bool restore_account(struct bridge *b, struct sn_bytes value)
     return true;
 }
 
+/* What belongs to a session that could not be read stays on the disk for a human
+ * to look at: no new session may get its number, and with it what is not its own. */
+static void reserve_number(struct bridge *b, uint32_t number)
+{
+    if (number > b->last_number)
+        b->last_number = number;
+}
+
 void restore_record(struct bridge *b, const struct bridge_record *r)
 {
+    reserve_number(b, r->session);
     struct session *s = clients_find_number(b, r->session);
     bool good = false;
     switch (r->kind) {
@@ -317,6 +326,7 @@ void restore_queue(struct bridge *b, const struct bridge_event *event)
     struct queue *q = event->queue.queue == BRIDGE_QUEUE_BROKER ? &b->uplink
                       : s == NULL                               ? NULL
                                                                 : &s->queue;
+    reserve_number(b, event->queue.queue);
     if (q == NULL) { /* its session is gone or could not be read */
         bridge_note(b, BRIDGE_NOTE_ROWS_MISSING, NULL, sn_bytes(NULL, 0), event->queue.count);
         return;

@@ -394,11 +394,11 @@ void subscribe_answered(struct bridge *b, uint32_t number, uint8_t code)
                 bridge_note(b, BRIDGE_NOTE_BROKER_REFUSED_FILTER, NULL, name_bytes(f->name), code);
         }
     }
-    /* Something may have changed while the request was under way. */
-    if (is_wanted(f) != (f->upstream == UPSTREAM_ACTIVE) && code < REFUSED)
-        sync(b, f);
-    else if (is_wanted(f) && (f->wants_retained || wanted_qos(f) > f->upstream_qos) &&
-             code < REFUSED)
+    /* Something may have changed while the request was under way. What was refused
+     * is not asked for again at once, but somebody may have come after UNSUBSCRIBE. */
+    const bool changed = is_wanted(f) != (f->upstream == UPSTREAM_ACTIVE) ||
+                         (is_wanted(f) && (f->wants_retained || wanted_qos(f) > f->upstream_qos));
+    if (changed && (code < REFUSED || !subscribed))
         sync(b, f);
     else
         filter_trim(b, f);

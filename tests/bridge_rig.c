@@ -1025,6 +1025,34 @@ void rig_free(struct rig *r)
     free(r);
 }
 
+void rig_lose_row(struct rig *r, uint32_t queue, uint64_t seq)
+{
+    struct row *row = row_find(&r->disk, queue, seq);
+    if (row == NULL)
+        fail(r, "there is no such row");
+    row_remove(&r->disk, row);
+    is_taken(r, seq, true);
+    if ((row = row_find(&r->view, queue, seq)) != NULL)
+        row_remove(&r->view, row);
+}
+
+void rig_spoil(struct rig *r, uint32_t session, enum bridge_record_kind kind, uint32_t key,
+               struct sn_bytes value)
+{
+    const struct bridge_record record = {
+        .session = session, .kind = kind, .key = key, .value = value};
+    if (value.len > 0)
+        record_put(&r->disk, &record);
+    for (size_t i = r->disk.record_count; value.len == 0 && i-- > 0;)
+        if (record_order(&r->disk.records[i], &record) == 0)
+            record_remove(&r->disk, i);
+}
+
+void rig_rename_link(struct rig *r, uint16_t link, const char *name)
+{
+    r->o.links[link].name = name;
+}
+
 uint64_t rig_now(const struct rig *r)
 {
     return r->now_ms;

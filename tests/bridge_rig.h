@@ -87,6 +87,14 @@ uint64_t rig_ticket(const struct rig *r); /* the last one handed over */
 struct bridge *rig_bridge(const struct rig *r);
 void rig_status(const struct rig *r, struct bridge_status *out);
 
+/* Damage: the disk has lost a message, or has other octets in a record (none:
+ * the record is missing). Takes effect with the next restart. */
+void rig_lose_row(struct rig *r, uint32_t queue, uint64_t seq);
+void rig_spoil(struct rig *r, uint32_t session, enum bridge_record_kind kind, uint32_t key,
+               struct sn_bytes value);
+/* Everything has another name after the next restart; the configuration has changed. */
+void rig_rename_link(struct rig *r, uint16_t link, const char *name);
+
 /* What is open. */
 size_t rig_undecided(const struct rig *r, uint64_t *seqs, size_t size); /* at the broker */
 size_t rig_fetches(const struct rig *r);

@@ -1169,6 +1169,25 @@ static void the_broker_hears_of_copies_of_mixed_qos(void **state)
             "    accept 2\n");
 }
 
+/* It came while UNSUBSCRIBE was under way, and the broker did not like that one. */
+static void a_subscribe_during_an_unsubscribe_is_made_when_that_is_answered(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "t/#", 1);
+    play(r, "a > UNSUBSCRIBE mid=2 name='t/#'\n"
+            "    erase filter 1 1\n"
+            "    unsubscribe 2 t/#\n"
+            "stored\n"
+            "    a < UNSUBACK mid=2\n"
+            "a > SUBSCRIBE qos=1 mid=3 name='t/#'\n"
+            "unsubscribed 2 135\n"
+            "    subscribe 3 qos=1 t/# retained\n"
+            "subscribed 3 1\n"
+            "    save filter 1 2 qos=1 t/#\n"
+            "stored\n"
+            "    a < SUBACK qos=1 tid=0 mid=3 code=accepted\n");
+}
+
 #define WITH(name, setup) cmocka_unit_test_setup_teardown(name, setup, end)
 
 int main(void)
@@ -1212,6 +1231,7 @@ int main(void)
         WITH(the_same_message_id_may_be_open_in_both_directions, begin),
         WITH(a_slow_link_carries_one_frame_at_a_time, slow),
         WITH(the_broker_hears_of_copies_of_mixed_qos, begin),
+        WITH(a_subscribe_during_an_unsubscribe_is_made_when_that_is_answered, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
