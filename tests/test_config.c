@@ -455,7 +455,7 @@ static void a_number_is_digits_within_its_range(void **state)
     (void)state;
     refuses("[bridge]\ngateway_id = 256\nmax_clients = 10k\nmax_queue = -1\nmax_live =\n"
             "max_topics = 99999999999999999999999\nmemory_mb = 0x10\n" LAN,
-            "conf:2: [bridge] gateway_id: found \"256\", allowed is a whole number from 1 to 255\n"
+            "conf:2: [bridge] gateway_id: found \"256\", allowed is a whole number from 0 to 255\n"
             "conf:3: [bridge] max_clients: found \"10k\", allowed is a whole number from 1 to "
             "1000000\n"
             "conf:4: [bridge] max_queue: found \"-1\", allowed is a whole number from 1 to "
@@ -535,9 +535,9 @@ static void a_link_says_what_it_is(void **state)
 static void a_key_of_another_type_of_link_is_refused(void **state)
 {
     (void)state;
-    refuses("[link lan]\nbaud = 9600\ntype = udp\n" SERIAL "advertise_s = 0\n",
+    refuses("[link lan]\nbaud = 9600\ntype = udp\n" SERIAL "multicast = 225.1.1.1:1884\n",
             "conf:2: [link lan] baud: found, but the link's type is udp\n"
-            "conf:7: [link radio] advertise_s: found, but the link's type is serial\n");
+            "conf:7: [link radio] multicast: found, but the link's type is serial\n");
 }
 
 static void without_a_link_there_is_nothing_to_do(void **state)
@@ -830,8 +830,10 @@ static void the_manual_lists_every_key_with_what_is_allowed(void **state)
     FILE *out = open_memstream(&text, &size);
     config_print_help(out);
     assert_int_equal(fclose(out), 0);
-    assert_non_null(strstr(text, "  gateway_id\n      GwId in ADVERTISE and GWINFO.\n"
-                                 "      Allowed: a whole number from 1 to 255. Default: 1\n"));
+    assert_non_null(strstr(
+        text,
+        "  gateway_id\n      GwId in ADVERTISE and GWINFO; every gateway in reach needs its own.\n"
+        "      Allowed: a whole number from 0 to 255. Default: 1\n"));
     assert_non_null(strstr(text, "Allowed: cobs, slip, hdlc or raw. Default: cobs\n"));
 #define KEY(section, key, type, field, standard, min, max, words, help)                            \
     assert_non_null(strstr(text, "\n  " #key "\n      " help ".\n"));

@@ -51,7 +51,7 @@ def test_an_unknown_key_is_named_with_the_nearest_one(env):
 
 def test_a_bad_number_is_named_with_what_is_allowed(env):
     config = lan(env, bridge="gateway_id = 300")
-    refuses(env, config, 2, ":4: [bridge] gateway_id", '"300"', "from 1 to 255")
+    refuses(env, config, 2, ":4: [bridge] gateway_id", '"300"', "from 0 to 255")
 
 
 def test_a_missing_file_is_named_with_the_reason(env):
