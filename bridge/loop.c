@@ -242,8 +242,11 @@ static int open_links(struct loop *l)
 static void take_store_events(struct loop *l)
 {
     struct bridge_event event;
+    char report[256];
     while (store_next_event(l->store, &event))
         step(l, &event);
+    while (store_next_report(l->store, report, sizeof(report)))
+        log_line(BRIDGE_LEVEL_WARNING, "%s", report);
 }
 
 static void take_broker_events(struct loop *l)
