@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define DISK_FILES  8
 #define DISK_SECTOR 512
@@ -385,12 +386,19 @@ static void disk_hold(void)
     pthread_mutex_unlock(&disk.mutex);
 }
 
-/* Waits until a sync waits. */
+/* Waits until a sync waits; ends the program when none comes for a long time. */
 static void disk_wait_held(void)
 {
+    struct timespec end;
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 20;
     pthread_mutex_lock(&disk.mutex);
-    while (disk.held == 0)
-        pthread_cond_wait(&disk.moved, &disk.mutex);
+    while (disk.held == 0) {
+        if (pthread_cond_timedwait(&disk.moved, &disk.mutex, &end) != 0) {
+            fprintf(stderr, "nothing was synced\n");
+            abort();
+        }
+    }
     pthread_mutex_unlock(&disk.mutex);
 }
 

@@ -600,7 +600,7 @@ static void a_batch_waits_for_the_turn_that_cancelled_in_it(void **state)
     store_flush(store);
     put(forget(1, a));
     disk_let_go();
-    wait_stored(1);
+    expect(BRIDGE_ON_STORED, 1);
     assert_false(next_event_within(&event, 50)); /* nothing may come, so no deadline helps */
     put(message(2, "a"));
     store_flush(store);
