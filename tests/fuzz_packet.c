@@ -154,6 +154,25 @@ static void check_levels(struct sn_bytes topic)
     MUST(rest.len == 0);
 }
 
+/* Control characters and non-characters, by their numbers. The text is valid. */
+static bool has_unwelcome_character(struct sn_bytes text)
+{
+    for (size_t i = 0; i < text.len;) {
+        const uint8_t first = text.data[i];
+        const size_t len = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+        uint32_t c = len == 1 ? first : first & (0x7Fu >> len);
+        for (size_t k = 1; k < len; k++) {
+            c = c << 6 | (text.data[i + k] & 0x3F);
+        }
+        if (c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0xFDD0 && c <= 0xFDEF) ||
+            (c & 0xFFFE) == 0xFFFE) {
+            return true;
+        }
+        i += len;
+    }
+    return false;
+}
+
 static void check_topic(struct sn_bytes text)
 {
     const enum sn_fault as_name = sn_topic_check_name(text);
@@ -164,6 +183,11 @@ static void check_topic(struct sn_bytes text)
     MUST(as_text == SN_OK || text.len > 0);
     if (text.len == 0 || as_text != SN_OK) {
         MUST(as_name == (text.len == 0 ? SN_FAULT_EMPTY_TOPIC : as_text));
+        MUST(as_filter == as_name);
+        return;
+    }
+    if (has_unwelcome_character(text)) {
+        MUST(as_name == SN_FAULT_BAD_UTF8);
         MUST(as_filter == as_name);
         return;
     }
