@@ -164,7 +164,7 @@ install: all ## into PREFIX=/usr/local, below DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/mqttsn
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(BUILD)/libmqttsn.a $(DESTDIR)$(PREFIX)/lib
-	install -m 644 $(wildcard mqttsn/*.h) $(DESTDIR)$(PREFIX)/include/mqttsn
+	install -m 644 $(filter-out %_parts.h,$(wildcard mqttsn/*.h)) $(DESTDIR)$(PREFIX)/include/mqttsn
 	for page in $(wildcard tools/*.1 bridge/*.8 sim/*.1); do \
 	  install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	for unit in $(wildcard bridge/*.service); do \
