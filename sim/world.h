@@ -31,19 +31,27 @@ struct sim_timer {
     uint64_t arg;
     uint64_t due_us;
     uint64_t order;
-    uint32_t at; /* place in the heap, 0: idle */
+    uint32_t at;  /* place in the heap, 0: idle */
+    bool is_once; /* sim_at()'s own */
 };
 
-/* NULL never: memory that is not there ends the program. */
+/* Zeroed memory, given back with free(). A simulation has no use for a run that
+ * goes on without memory: where there is none the program ends. */
+void *sim_memory(size_t size);
+void *sim_more_memory(void *memory, size_t size); /* realloc(); what is new is not zeroed */
+
+/* Timers that are still set when the world is closed become idle. */
 struct sim_world *sim_world_open(void);
 void sim_world_close(struct sim_world *w);
 
 uint64_t sim_now(const struct sim_world *w);
 
-/* Once at due_us, which is not in the past (a past time counts as now). */
+/* Once at due_us, which is not in the past (a past time counts as now, SIM_NEVER
+ * does not happen). */
 void sim_at(struct sim_world *w, uint64_t due_us, sim_event_fn *fn, void *ctx, uint64_t arg);
 
-/* Arranges, or moves, the owner's timer; fn, ctx and arg are set by the owner. */
+/* Arranges, or moves, the owner's timer; fn, ctx and arg are set by the owner.
+ * SIM_NEVER stops it. When it happens it is idle again, and may be set anew. */
 void sim_timer_set(struct sim_world *w, struct sim_timer *t, uint64_t due_us);
 void sim_timer_stop(struct sim_world *w, struct sim_timer *t);
 
