@@ -31,11 +31,14 @@ enum sim_record_type {
     /* the broker */
     SIM_BROKER_UP,
     SIM_BROKER_DOWN,
-    SIM_BROKER_HAS, /* the broker has taken a message: message */
+    SIM_BROKER_HAS,   /* the broker has taken a message: message */
+    SIM_BROKER_SENDS, /* the broker has a message for subscribers behind the bridge: message */
     /* devices: text says what in words, message where there is one */
     SIM_DEVICE,
-    SIM_DEVICE_ACCEPTED, /* its QoS 1 or 2 message was acknowledged, a QoS 0 one was sent */
-    SIM_DEVICE_GOT,      /* a message was delivered to the application */
+    SIM_DEVICE_PUBLISHES, /* its application has a message to be sent: message */
+    SIM_DEVICE_GIVES_UP,  /* it stops trying to send a message, which was not acknowledged */
+    SIM_DEVICE_ACCEPTED,  /* its QoS 1 or 2 message was acknowledged, a QoS 0 one was sent */
+    SIM_DEVICE_GOT,       /* a message was delivered to the application */
     /* anything else worth a line */
     SIM_FAULT, /* a planned fault happens: text */
     SIM_NOTE,
