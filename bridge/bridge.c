@@ -79,9 +79,7 @@ struct bridge *bridge_init(void *memory, size_t size, const struct bridge_config
     b->emit = emit;
     b->ctx = ctx;
     b->random = c->seed | 1;
-    b->broker_max_qos = 2;
-    b->broker_timer.due_ms = TIMER_NEVER;
-    b->uplink.id = BRIDGE_QUEUE_BROKER;
+    upstream_init(&b->shared, 0);
     b->status.memory_size = size;
     air_init(b, air);
     if (!arena_init(&b->arena, l.at, size - l.size) || !predefined_init(b))
@@ -337,51 +335,6 @@ static void frame(struct bridge *b, const struct bridge_event *event)
     packet(b, &peer, &p, fault);
 }
 
-/* ---- the broker ------------------------------------------------------------------------------ */
-
-static void try_broker(struct bridge *b)
-{
-    b->broker = BROKER_IS_CONNECTING;
-    bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_CONNECT});
-}
-
-static void broker_up(struct bridge *b, const struct bridge_event *event)
-{
-    b->broker = BROKER_IS_UP;
-    b->attempts = 0;
-    b->window = event->up.window;
-    b->broker_max_qos = event->up.max_qos;
-    bridge_note(b, BRIDGE_NOTE_BROKER_UP, NULL, sn_bytes(NULL, 0), queue_count(&b->uplink));
-    discover_broker(b, true);
-    subscribe_broker_up(b, event->up.session_present);
-    uplink_pump(b);
-}
-
-/* Back-off doubles up to its limit, and half of it is chance, so that a crowd
- * of bridges does not come back in one moment. */
-static void broker_down(struct bridge *b, const struct bridge_event *event)
-{
-    const bool was_up = b->broker == BROKER_IS_UP;
-    b->broker = BROKER_IS_DOWN;
-    bridge_note(b, was_up ? BRIDGE_NOTE_BROKER_LOST : BRIDGE_NOTE_BROKER_UNREACHABLE, NULL,
-                event->down.why == NULL ? sn_bytes(NULL, 0) : sn_bytes_text(event->down.why),
-                b->attempts);
-    if (was_up) {
-        discover_broker(b, false);
-        uplink_broker_down(b);
-        subscribe_broker_down(b);
-    }
-    uint64_t wait = b->config->reconnect_min_ms;
-    for (uint32_t i = 0; i < b->attempts && wait < b->config->reconnect_max_ms; i++)
-        wait *= 2;
-    if (wait > b->config->reconnect_max_ms)
-        wait = b->config->reconnect_max_ms;
-    b->attempts++;
-    if (!b->stopping)
-        timers_set(&b->timers, &b->broker_timer,
-                   b->now_ms + wait / 2 + bridge_random(b, (uint32_t)wait / 2 + 1));
-}
-
 /* ---- steps -------------------------------------------------------------------------------------- */
 
 static void start(struct bridge *b, const struct bridge_event *event)
@@ -392,13 +345,14 @@ static void start(struct bridge *b, const struct bridge_event *event)
     b->started = true;
     discover_start(b);
     restore_start(b);
-    try_broker(b);
+    upstream_connect(b, &b->shared);
 }
 
 static void fetched(struct bridge *b, const struct bridge_event *event)
 {
-    if (event->fetched.queue == BRIDGE_QUEUE_BROKER) {
-        uplink_fetched(b, event);
+    struct upstream *u = upstream_with_queue(b, event->fetched.queue);
+    if (u != NULL) {
+        uplink_fetched(b, u, event);
         return;
     }
     struct session *s = clients_find_number(b, event->fetched.queue);
@@ -413,16 +367,34 @@ static void run_timers(struct bridge *b)
 {
     struct timer *t;
     while ((t = timers_due(&b->timers, b->now_ms)) != NULL) {
-        if (t != &b->broker_timer)
+        switch ((enum timer_kind)t->kind) {
+        case TIMER_SESSION:
             connect_due(b, TABLE_ENTRY(t, struct session, timer));
-        else if (b->broker == BROKER_IS_UP)
-            uplink_pump(b); /* memory was short */
-        else if (b->broker == BROKER_IS_DOWN && !b->stopping)
-            try_broker(b);
+            break;
+        case TIMER_UPSTREAM:
+            upstream_due(b, TABLE_ENTRY(t, struct upstream, timer));
+            break;
+        }
     }
     for (uint16_t i = 0; i < b->config->link_count; i++)
         air_pump(b, i);
     discover_due(b);
+}
+
+/* What happened on a connection that is gone meanwhile is of no concern. */
+static void broker(struct bridge *b, const struct bridge_event *event)
+{
+    struct upstream *u;
+    if (event->type == BRIDGE_ON_BROKER_UP && (u = upstream_find(b, event->up.conn)) != NULL)
+        upstream_up(b, u, event);
+    else if (event->type == BRIDGE_ON_BROKER_DOWN &&
+             (u = upstream_find(b, event->down.conn)) != NULL)
+        upstream_down(b, u, event);
+    else if (event->type == BRIDGE_ON_DELIVERED &&
+             (u = upstream_find(b, event->delivered.conn)) != NULL)
+        uplink_delivered(b, u, event->delivered.seq, event->delivered.code);
+    else if (event->type == BRIDGE_ON_MESSAGE)
+        downlink_message(b, upstream_find(b, event->message.conn), event);
 }
 
 static void step(struct bridge *b, const struct bridge_event *event)
@@ -439,7 +411,7 @@ static void step(struct bridge *b, const struct bridge_event *event)
         if (event->stored.ticket > b->covered)
             b->covered = event->stored.ticket;
         await_stored(b, event->stored.ticket);
-        uplink_pump(b);
+        uplink_stored(b);
         return;
     case BRIDGE_ON_STORE_FAILED:
         bridge_note(b, BRIDGE_NOTE_STORE_FAILED, NULL, sn_bytes(NULL, 0), event->stored.ticket);
@@ -466,20 +438,14 @@ static void step(struct bridge *b, const struct bridge_event *event)
         start(b, event);
         return;
     case BRIDGE_ON_BROKER_UP:
-        broker_up(b, event);
-        return;
     case BRIDGE_ON_BROKER_DOWN:
-        broker_down(b, event);
-        return;
     case BRIDGE_ON_DELIVERED:
-        uplink_delivered(b, event->delivered.seq, event->delivered.code);
+    case BRIDGE_ON_MESSAGE:
+        broker(b, event);
         return;
     case BRIDGE_ON_SUBSCRIBED:
     case BRIDGE_ON_UNSUBSCRIBED:
         subscribe_answered(b, event->subscribed.request, event->subscribed.code);
-        return;
-    case BRIDGE_ON_MESSAGE:
-        downlink_message(b, event);
         return;
     case BRIDGE_ON_STOP:
         b->stopping = true;
@@ -532,7 +498,7 @@ void bridge_each_client(const struct bridge *b, bridge_client_fn *fn, void *ctx)
 void bridge_get_status(const struct bridge *b, struct bridge_status *out)
 {
     *out = b->status;
-    out->broker_up = b->broker == BROKER_IS_UP;
-    out->undecided = b->inflight + b->inflight0;
+    out->broker_up = upstream_is_up(&b->shared);
+    out->undecided = b->shared.inflight + b->shared.inflight0;
     out->memory_used = arena_used(&b->arena);
 }

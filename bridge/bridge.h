@@ -38,7 +38,18 @@ struct bridge; /* lives in the memory handed to bridge_init() */
 
 /* ---- what is stored -------------------------------------------------------- */
 
-#define BRIDGE_QUEUE_BROKER 0u /* the queue to the broker; any other is a session's id */
+/* Queues. 0 goes to the broker by the connection that all sensors share. The
+ * number of a session, from 1 to BRIDGE_SESSION_MAX, is the queue to that sensor;
+ * with BRIDGE_QUEUE_OWN added it is the one from that sensor to the broker by a
+ * connection of its own. */
+#define BRIDGE_QUEUE_BROKER 0u
+#define BRIDGE_QUEUE_OWN    0x80000000u
+#define BRIDGE_SESSION_MAX  0x7FFFFFFFu
+
+static inline bool bridge_queue_is_up(uint32_t queue)
+{
+    return queue == BRIDGE_QUEUE_BROKER || queue >= BRIDGE_QUEUE_OWN;
+}
 
 enum bridge_flag {
     BRIDGE_FLAG_RETAIN = 1, /* publish as, or was received as, a retained message */
@@ -127,12 +138,13 @@ struct bridge_event {
         } queue;
         struct {
             uint64_t seq;
+            uint32_t queue;
             uint32_t session;
             uint16_t mid;
             uint8_t flags;
             struct sn_bytes topic; /* empty: it cannot be told from another message */
             struct sn_bytes payload;
-        } open; /* a QoS 2 row of queue 0 that is not RELEASED, or is DELIVERED */
+        } open; /* a QoS 2 row of a queue to the broker that is not RELEASED, or is DELIVERED */
         struct {
             uint64_t next_seq; /* the first one that is free */
         } start;
@@ -184,7 +196,7 @@ enum bridge_action_type {
     BRIDGE_DO_MARK,   /* set flags of a stored message */
     BRIDGE_DO_FORGET, /* a message */
     BRIDGE_DO_SAVE,   /* a record, replacing one of the same session, kind and key */
-    BRIDGE_DO_ERASE,  /* a record; kind 0: all of the session and its queue */
+    BRIDGE_DO_ERASE,  /* a record; kind 0: all of the session and the queue to it */
     BRIDGE_DO_FETCH,  /* messages of a queue, without ticket */
     /* to the broker */
     BRIDGE_DO_CONNECT,

@@ -7,13 +7,16 @@
 struct sums {
     size_t memory;
     uint64_t name_refs;
+    uint64_t up_queued;
     uint64_t down_queued;
     uint32_t clients;
     uint32_t active;
     uint32_t asleep;
     uint32_t lost;
     uint32_t disconnected;
-    uint32_t subscriptions;
+    uint32_t subscriptions; /* of sessions */
+    uint32_t subscribers;   /* of filters: the same */
+    uint32_t filters;
     uint32_t timers;
     uint32_t waiting_for_air;
 };
@@ -54,14 +57,14 @@ static void queue(const struct bridge *b, struct sums *sums, const struct queue 
     assert(q->on_disk == 0 || q->disk_from <= q->disk_last);
 }
 
-static void uplink(const struct bridge *b, struct sums *sums)
+static void uplink(const struct bridge *b, struct sums *sums, const struct upstream *u)
 {
     uint32_t inflight = 0;
     uint32_t inflight0 = 0;
     uint64_t qos0 = 0;
     const struct message *first = NULL;
-    queue(b, sums, &b->uplink);
-    for (const struct message *m = b->uplink.head; m != NULL; m = m->next) {
+    queue(b, sums, &u->queue);
+    for (const struct message *m = u->queue.head; m != NULL; m = m->next) {
         if (first == NULL && !m->published)
             first = m;
         assert(first == NULL || !m->published); /* what is handed over comes first */
@@ -69,10 +72,10 @@ static void uplink(const struct bridge *b, struct sums *sums)
         inflight0 += m->published && m->qos == 0;
         qos0 += m->qos == 0;
     }
-    assert(b->next_publish == first);
-    assert(b->inflight == inflight && b->inflight0 == inflight0 && b->qos0_waiting == qos0);
-    assert(b->broker == BROKER_IS_UP || inflight + inflight0 == 0);
-    assert(b->status.up.queued == queue_count(&b->uplink));
+    assert(u->next_publish == first);
+    assert(u->inflight == inflight && u->inflight0 == inflight0 && u->qos0_waiting == qos0);
+    assert(upstream_is_up(u) || inflight + inflight0 == 0);
+    sums->up_queued += queue_count(&u->queue);
 }
 
 /* ---- sessions ---------------------------------------------------------------------- */
@@ -192,32 +195,30 @@ static void sessions(const struct bridge *b, struct sums *sums)
     assert(sums->subscriptions == status->subscriptions);
     assert(sums->down_queued == status->down.queued);
     assert(sums->clients <= b->config->max_clients);
-    assert(sums->timers + (b->broker_timer.at != 0) == b->timers.count);
+    assert(sums->timers == b->timers.count);
 }
 
 /* ---- filters ------------------------------------------------------------------------- */
 
-static void filters(const struct bridge *b, struct sums *sums)
+static void filters(const struct bridge *b, struct sums *sums, const struct upstream *u)
 {
     uint32_t nodes = 0;
-    uint32_t children = b->root.children;
-    uint32_t subscribed = 0;
-    uint32_t subscribers = 0;
+    uint32_t children = u->root.children;
     uint32_t listed = 0;
     uint32_t pending = 0;
     const struct filter *before = NULL;
-    for (const struct filter *f = b->filters_first; f != NULL; before = f, f = f->all_next) {
-        assert(f->all_prev == before && f->parent != NULL);
-        assert(f->name == NULL || filter_find(b, name_bytes(f->name)) == f);
+    for (const struct filter *f = u->filters_first; f != NULL; before = f, f = f->all_next) {
+        assert(f->all_prev == before && f->parent != NULL && f->upstream == u);
+        assert(f->name == NULL || filter_find(b, u, name_bytes(f->name)) == f);
         assert(f->name != NULL || (f->subscriptions == NULL && f->waiting == NULL && !f->in_sync));
         nodes++;
         children += f->children;
-        subscribed += f->subscriptions != NULL;
+        sums->filters += f->subscriptions != NULL;
         listed += f->in_sync;
-        pending += f->upstream == UPSTREAM_PENDING;
+        pending += f->state == FILTER_PENDING;
         for (const struct subscription *s = f->subscriptions; s != NULL; s = s->node_next) {
             assert(s->filter == f);
-            subscribers++;
+            sums->subscribers++;
         }
         for (const struct waiting *w = f->waiting; w != NULL; w = w->next)
             block(sums, sizeof(*w));
@@ -227,14 +228,27 @@ static void filters(const struct bridge *b, struct sums *sums)
         block(sums, sizeof(*f));
     }
     assert(children == nodes);
-    assert(subscribed == b->status.filters && subscribers == b->status.subscriptions);
-    assert(pending == b->sync_open && (b->broker == BROKER_IS_UP || pending == 0));
+    assert(pending == u->sync_open && (upstream_is_up(u) || pending == 0));
     const struct filter *last = NULL;
-    for (const struct filter *f = b->sync_first; f != NULL; last = f, f = f->sync_next) {
+    for (const struct filter *f = u->sync_first; f != NULL; last = f, f = f->sync_next) {
         assert(f->in_sync && listed > 0);
         listed--;
     }
-    assert(listed == 0 && b->sync_last == last);
+    assert(listed == 0 && u->sync_last == last);
+}
+
+static void upstream(const struct bridge *b, struct sums *sums, const struct upstream *u)
+{
+    sums->timers += u->timer.at != 0;
+    uplink(b, sums, u);
+    filters(b, sums, u);
+}
+
+static void upstreams(const struct bridge *b, struct sums *sums)
+{
+    upstream(b, sums, &b->shared);
+    assert(sums->up_queued == b->status.up.queued && sums->filters == b->status.filters);
+    assert(sums->subscribers == b->status.subscriptions);
 }
 
 /* ---- the rest -------------------------------------------------------------------------- */
@@ -277,9 +291,8 @@ void bridge_check(const struct bridge *b)
     struct sums sums = {0};
     arena_check(&b->arena);
     timers_check(&b->timers);
-    uplink(b, &sums);
+    upstreams(b, &sums);
     sessions(b, &sums);
-    filters(b, &sums);
     awaits(b, &sums);
     air(b, &sums);
     if (b->started) {

@@ -76,9 +76,8 @@ struct session *clients_find_peer(const struct bridge *b, const struct peer *pee
 static uint32_t free_number(struct bridge *b)
 {
     do {
-        b->last_number++;
-    } while (b->last_number == BRIDGE_QUEUE_BROKER ||
-             clients_find_number(b, b->last_number) != NULL);
+        b->last_number = (b->last_number + 1) & BRIDGE_SESSION_MAX;
+    } while (b->last_number == 0 || clients_find_number(b, b->last_number) != NULL);
     return b->last_number;
 }
 

@@ -2,6 +2,7 @@
  * offers to the others. Private to bridge/; drivers see bridge.h.
  *
  *   bridge.c      init, the dispatch of events, deadlines, notes, status
+ *   upstream.c    connections to the broker: made, lost, found by number
  *   clients.c     sessions: found by number, client id, address; made, dropped
  *   names.c       topic names, each held once; topic ids of a session
  *   connect.c     CONNECT with its will dialogue, DISCONNECT, PINGREQ, loss
@@ -94,7 +95,7 @@ struct message {
 struct queue {
     struct message *head;
     struct message *tail;
-    uint32_t id; /* BRIDGE_QUEUE_BROKER or the session's */
+    uint32_t id; /* bridge.h says which is which */
     uint32_t in_memory;
     uint64_t on_disk;          /* on disk only */
     uint64_t disk_from;        /* no message on disk only has a lower seq */
@@ -125,6 +126,7 @@ struct exchange {
     struct session *session;
     struct message *message; /* while it is in memory */
     uint64_t seq;
+    uint32_t queue; /* the message was put into */
     uint16_t mid;
     uint16_t tid;  /* as the sensor wrote it, for PUBACK */
     uint32_t hash; /* of topic and payload; 0: not known, it is from before a restart */
@@ -243,19 +245,20 @@ struct session {
 
 /* ---- the tree of subscriptions -------------------------------------------------- */
 
-enum upstream {
-    UPSTREAM_NONE,    /* the broker does not know the filter */
-    UPSTREAM_PENDING, /* SUBSCRIBE or UNSUBSCRIBE is on its way */
-    UPSTREAM_ACTIVE,
+enum filter_state {
+    FILTER_UNKNOWN, /* to the broker */
+    FILTER_PENDING, /* SUBSCRIBE or UNSUBSCRIBE is on its way */
+    FILTER_ACTIVE,
 };
 
 struct filter {
     struct table_link link; /* by parent and level */
     struct table_link by_request;
     struct table_link by_number;
-    struct filter *parent;
-    struct filter *plus; /* child "+" */
-    struct filter *hash; /* child "#" */
+    struct upstream *upstream; /* whose tree it is in */
+    struct filter *parent;     /* NULL: the root */
+    struct filter *plus;       /* child "+" */
+    struct filter *hash;       /* child "#" */
     uint32_t children;
     struct subscription *subscriptions;
     struct name *name;       /* the whole filter; NULL while nobody subscribes here */
@@ -269,12 +272,12 @@ struct filter {
      * retained messages answer that one. */
     uint32_t number;
     uint8_t round;
-    uint8_t upstream;     /* enum upstream */
-    uint8_t upstream_qos; /* asked for at the broker */
-    uint8_t granted;      /* by the broker */
-    bool asked_for;       /* the action under way is SUBSCRIBE */
-    bool wants_retained;  /* of the next SUBSCRIBE */
-    bool in_sync;         /* on the list of those to be told to the broker */
+    uint8_t state;       /* enum filter_state */
+    uint8_t asked_qos;   /* at the broker */
+    uint8_t granted;     /* by the broker */
+    bool asked_for;      /* the action under way is SUBSCRIBE */
+    bool wants_retained; /* of the next SUBSCRIBE */
+    bool in_sync;        /* on the list of those to be told to the broker */
     struct name *level;
 };
 
@@ -286,6 +289,50 @@ struct waiting {
     uint16_t mid;
     uint16_t tid;
     uint8_t qos;
+};
+
+/* ---- connections to the broker --------------------------------------------------- */
+
+enum upstream_state {
+    UPSTREAM_DOWN,
+    UPSTREAM_CONNECTING,
+    UPSTREAM_UP,
+};
+
+/* One connection to the broker: what waits for it, what is under way on it, and
+ * which subscriptions it is to have. All of it outlives the loss of the
+ * connection; after BROKER_DOWN what was under way is undecided. */
+struct upstream {
+    uint32_t conn; /* its number towards the driver */
+    uint8_t state; /* enum upstream_state */
+
+    /* while it is up: what the broker allows */
+    uint8_t max_qos;
+    uint16_t window;
+
+    /* while it is down */
+    uint32_t attempts;  /* since the last time it was up */
+    struct timer timer; /* the next attempt; while it is up: memory was short for FETCH */
+
+    /* from sensors: in memory those that are handed over come first */
+    struct queue queue;
+    struct message *next_publish; /* the first in memory that is not handed over */
+    uint32_t inflight;            /* QoS 1 and 2, handed over and undecided */
+    uint32_t inflight0;           /* QoS 0 */
+    uint64_t qos0_waiting;        /* QoS 0 messages in the queue, handed over or not */
+
+    /* to sensors: the tree of their subscriptions */
+    struct filter root;
+    struct filter *filters_first;
+    struct filter *sync_first; /* filters the broker must hear about */
+    struct filter *sync_last;
+    uint32_t sync_open; /* requests under way */
+    struct {
+        uint32_t stamp;
+        uint64_t hash; /* of topic and payload */
+        uint32_t ids[BRIDGE_GROUP_MAX];
+        uint8_t count;
+    } group; /* copies of one message for several of our filters */
 };
 
 /* ---- what waits for the disk ----------------------------------------------------- */
@@ -339,10 +386,9 @@ struct bridge_link {
     struct session *air_last;
 };
 
-enum broker_state {
-    BROKER_IS_DOWN,
-    BROKER_IS_CONNECTING,
-    BROKER_IS_UP,
+enum timer_kind {
+    TIMER_SESSION,
+    TIMER_UPSTREAM,
 };
 
 struct bridge {
@@ -368,34 +414,13 @@ struct bridge {
     struct table filters_by_request;
     struct table filters_by_number;
     struct table predefined_by_tid;
-    struct timers timers;
+    struct timers timers; /* each of an enum timer_kind */
     uint32_t last_number;
     uint32_t match_stamp;
-    struct {
-        uint32_t stamp;
-        uint64_t hash; /* of topic and payload */
-        uint32_t ids[BRIDGE_GROUP_MAX];
-        uint8_t count;
-    } group; /* copies of one message for several of our filters */
 
     struct bridge_link links[BRIDGE_LINKS_MAX];
 
-    /* the broker */
-    uint8_t broker; /* enum broker_state */
-    uint8_t broker_max_qos;
-    uint16_t window;
-    uint32_t inflight;  /* QoS 1 and 2, handed over and undecided */
-    uint32_t inflight0; /* QoS 0 */
-    uint32_t attempts;  /* since the last time it was up */
-    struct timer broker_timer;
-    struct queue uplink;
-    struct message *next_publish; /* the first in memory that is not handed over */
-    uint64_t qos0_waiting;        /* QoS 0 messages in uplink while the broker is away */
-    struct filter root;
-    struct filter *filters_first;
-    struct filter *sync_first; /* filters the broker must hear about */
-    struct filter *sync_last;
-    uint32_t sync_open; /* requests under way */
+    struct upstream shared; /* the broker connection of all sensors that have none of their own */
     uint32_t last_request;
 
     struct await *await_first;
@@ -518,6 +543,26 @@ void connect_lose(struct bridge *b, struct session *s, enum bridge_note why);
 void connect_no_answer(struct bridge *b, struct session *s); /* all repeats are used up */
 void connect_due(struct bridge *b, struct session *s);       /* its deadline has come */
 
+/* ---- upstream.c ------------------------------------------------------------------ */
+
+void upstream_init(struct upstream *u, uint32_t conn);
+
+/* The connection with this number; NULL: there is none (any more). */
+struct upstream *upstream_find(struct bridge *b, uint32_t conn);
+/* The one with this queue; NULL likewise, or it is the queue of a sensor. */
+struct upstream *upstream_with_queue(struct bridge *b, uint32_t queue);
+/* The one that a session's messages and subscriptions go to. s may be NULL. */
+struct upstream *upstream_of(struct bridge *b, const struct session *s);
+static inline bool upstream_is_up(const struct upstream *u)
+{
+    return u->state == UPSTREAM_UP;
+}
+
+void upstream_connect(struct bridge *b, struct upstream *u);
+void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event *event);
+void upstream_down(struct bridge *b, struct upstream *u, const struct bridge_event *event);
+void upstream_due(struct bridge *b, struct upstream *u); /* its deadline has come */
+
 /* ---- uplink.c -------------------------------------------------------------------- */
 
 void uplink_register(struct bridge *b, struct session *s, const struct sn_packet *p,
@@ -530,10 +575,11 @@ void uplink_pubrel(struct bridge *b, struct session *s, uint16_t mid);
 void uplink_will(struct bridge *b, const struct session *s);
 void uplink_durable(struct bridge *b, const struct await *a); /* PUBACK, PUBREC, PUBCOMP */
 void uplink_failed(struct bridge *b, const struct await *a);
-void uplink_delivered(struct bridge *b, uint64_t seq, uint8_t code);
-void uplink_fetched(struct bridge *b, const struct bridge_event *event);
-void uplink_broker_down(struct bridge *b);
-void uplink_pump(struct bridge *b); /* hands over what may be handed over */
+void uplink_delivered(struct bridge *b, struct upstream *u, uint64_t seq, uint8_t code);
+void uplink_fetched(struct bridge *b, struct upstream *u, const struct bridge_event *event);
+void uplink_down(struct bridge *b, struct upstream *u);
+void uplink_pump(struct bridge *b, struct upstream *u); /* hands over what may be handed over */
+void uplink_stored(struct bridge *b);                   /* some of it had to be on the disk first */
 void exchanges_remove_all(struct bridge *b, struct session *s);
 uint32_t exchange_hash(const struct bridge *b, struct sn_bytes topic, struct sn_bytes payload);
 struct exchange *exchanges_find(const struct session *s, uint16_t mid);
@@ -551,26 +597,29 @@ void subscribe_restore(struct bridge *b, struct session *s, struct name *filter,
                        uint8_t qos);
 void subscribe_remove_all(struct bridge *b, struct session *s);
 void subscribe_answered(struct bridge *b, uint32_t request, uint8_t code);
-void subscribe_broker_up(struct bridge *b, bool session_present);
-void subscribe_broker_down(struct bridge *b);
+void subscribe_up(struct bridge *b, struct upstream *u, bool session_present);
+void subscribe_down(struct bridge *b, struct upstream *u);
 
 /* ---- filter.c --------------------------------------------------------------------- */
 
-struct filter *filter_find(const struct bridge *b, struct sn_bytes text);
-struct filter *filter_take(struct bridge *b, struct name *text); /* found or made; NULL: memory */
+struct filter *filter_find(const struct bridge *b, const struct upstream *u, struct sn_bytes text);
+/* Found or made; NULL: memory is out. */
+struct filter *filter_take(struct bridge *b, struct upstream *u, struct name *text);
 /* The subscription identifier of its next SUBSCRIBE, and back: filters with the
  * number of an id, one after the other, beginning with NULL. */
 uint32_t filter_id(const struct filter *f);
-struct filter *filter_with_id(const struct bridge *b, uint32_t id, const struct filter *after);
+struct filter *filter_with_id(const struct bridge *b, const struct upstream *u, uint32_t id,
+                              const struct filter *after);
 /* Removes the node and its empty parents unless somebody still needs them. */
 void filter_trim(struct bridge *b, struct filter *f);
 typedef void filter_fn(void *ctx, struct subscription *s);
-/* Calls fn for every subscription that matches the name. */
-void filter_match(struct bridge *b, struct sn_bytes name, filter_fn *fn, void *ctx);
+/* Calls fn for every subscription of this connection that matches the name. */
+void filter_match(struct bridge *b, const struct upstream *u, struct sn_bytes name, filter_fn *fn,
+                  void *ctx);
 
 /* ---- downlink.c ------------------------------------------------------------------- */
 
-void downlink_message(struct bridge *b, const struct bridge_event *event);
+void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_event *event);
 void downlink_pump(struct bridge *b, struct session *s); /* sends what may be sent */
 void downlink_regack(struct bridge *b, struct session *s, const struct sn_packet *p);
 void downlink_puback(struct bridge *b, struct session *s, const struct sn_packet *p);

@@ -19,6 +19,7 @@
  * is taken, and those that follow it for other filters are not. */
 struct fan_out {
     struct bridge *b;
+    struct upstream *upstream; /* that it came by */
     const struct bridge_event *event;
     struct session *first; /* everybody who may get it, once */
     bool named;            /* the copy names filters, and we know them */
@@ -30,9 +31,9 @@ static bool is_named(const struct fan_out *out, const struct filter *f, uint8_t 
 {
     const struct bridge_event *e = out->event;
     for (uint8_t i = 0; i < e->message.id_count; i++) {
-        const struct filter *at = filter_with_id(out->b, e->message.ids[i], NULL);
+        const struct filter *at = filter_with_id(out->b, out->upstream, e->message.ids[i], NULL);
         while (at != NULL && at != f)
-            at = filter_with_id(out->b, e->message.ids[i], at);
+            at = filter_with_id(out->b, out->upstream, e->message.ids[i], at);
         if (at != NULL) {
             *round = (uint8_t)(e->message.ids[i] - 1);
             return true;
@@ -73,7 +74,7 @@ static void note_recipient(void *ctx, struct subscription *sub)
         if (sub->qos > s->match_qos)
             s->match_qos = sub->qos;
     }
-    const bool is_known = out->named && !retained && sub->filter->upstream == UPSTREAM_ACTIVE;
+    const bool is_known = out->named && !retained && sub->filter->state == FILTER_ACTIVE;
     if (is_known && (s->match_best == NO_BEST || sub->qos > s->match_best ||
                      (sub->qos == s->match_best && sub->filter->number < s->match_best_number))) {
         s->match_best = sub->qos;
@@ -82,64 +83,65 @@ static void note_recipient(void *ctx, struct subscription *sub)
     }
 }
 
-static bool names_known_filters(const struct bridge *b, const struct bridge_event *e)
+static bool names_known_filters(const struct bridge *b, const struct upstream *u,
+                                const struct bridge_event *e)
 {
     for (uint8_t i = 0; i < e->message.id_count; i++) {
-        const struct filter *f = filter_with_id(b, e->message.ids[i], NULL);
+        const struct filter *f = filter_with_id(b, u, e->message.ids[i], NULL);
         while (f != NULL && !sn_topic_matches(name_bytes(f->name), e->message.topic))
-            f = filter_with_id(b, e->message.ids[i], f);
+            f = filter_with_id(b, u, e->message.ids[i], f);
         if (f == NULL)
             return false; /* it is gone meanwhile */
     }
     return e->message.id_count > 0;
 }
 
-static bool is_in_group(const struct bridge *b, uint32_t id)
+static bool is_in_group(const struct upstream *u, uint32_t id)
 {
-    for (uint8_t i = 0; i < b->group.count; i++)
-        if (b->group.ids[i] == id)
+    for (uint8_t i = 0; i < u->group.count; i++)
+        if (u->group.ids[i] == id)
             return true;
     return false;
 }
 
 /* Copies of one message come one after the other, each for another filter. */
-static void group(struct bridge *b, const struct bridge_event *e)
+static void group(const struct bridge *b, struct upstream *u, const struct bridge_event *e)
 {
     const uint64_t seed = b->config->seed + e->message.retain;
     const uint64_t hash = (uint64_t)table_hash(seed, e->message.topic.data, e->message.topic.len)
                               << 32 |
                           table_hash(seed, e->message.payload.data, e->message.payload.len);
-    bool joins = hash == b->group.hash && e->message.id_count > 0 && b->group.count > 0;
+    bool joins = hash == u->group.hash && e->message.id_count > 0 && u->group.count > 0;
     for (uint8_t i = 0; joins && i < e->message.id_count; i++)
-        joins = !is_in_group(b, e->message.ids[i]);
+        joins = !is_in_group(u, e->message.ids[i]);
     if (!joins) {
-        b->group.stamp++;
-        b->group.hash = hash;
-        b->group.count = 0;
+        u->group.stamp = b->match_stamp;
+        u->group.hash = hash;
+        u->group.count = 0;
     }
-    for (uint8_t i = 0; i < e->message.id_count && b->group.count < BRIDGE_GROUP_MAX; i++)
-        b->group.ids[b->group.count++] = e->message.ids[i];
+    for (uint8_t i = 0; i < e->message.id_count && u->group.count < BRIDGE_GROUP_MAX; i++)
+        u->group.ids[u->group.count++] = e->message.ids[i];
 }
 
 /* Whether this copy is the one for the session. */
-static bool is_for(const struct bridge *b, struct session *s)
+static bool is_for(const struct upstream *u, struct session *s)
 {
     if (s->match_best != NO_BEST) {
         if (!s->match_best_named)
             return false;
         s->match_qos = s->match_best;
-    } else if (!s->match_named || s->match_group == b->group.stamp) {
+    } else if (!s->match_named || s->match_group == u->group.stamp) {
         return false;
     }
-    s->match_group = b->group.stamp;
+    s->match_group = u->group.stamp;
     return true;
 }
 
-static void keep_recipients(const struct bridge *b, struct fan_out *out)
+static void keep_recipients(struct fan_out *out)
 {
     struct session **from = &out->first;
     while (*from != NULL) {
-        if (is_for(b, *from))
+        if (is_for(out->upstream, *from))
             from = &(*from)->match_next;
         else
             *from = (*from)->match_next;
@@ -237,16 +239,16 @@ static void accept(struct bridge *b, uint64_t token)
         bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_ACCEPT, .accept.token = token});
 }
 
-void downlink_message(struct bridge *b, const struct bridge_event *event)
+void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_event *event)
 {
-    struct fan_out out = {.b = b, .event = event};
+    struct fan_out out = {.b = b, .upstream = u, .event = event};
     b->match_stamp++;
-    if (sn_topic_check_name(event->message.topic) == SN_OK) {
-        out.named = names_known_filters(b, event);
-        group(b, event);
-        filter_match(b, event->message.topic, note_recipient, &out);
+    if (u != NULL && sn_topic_check_name(event->message.topic) == SN_OK) {
+        out.named = names_known_filters(b, u, event);
+        group(b, u, event);
+        filter_match(b, u, event->message.topic, note_recipient, &out);
     }
-    keep_recipients(b, &out);
+    keep_recipients(&out);
     if (out.first == NULL) {
         bridge_note(b, BRIDGE_NOTE_DOWN_NO_SUBSCRIBER, NULL, event->message.topic, 0);
         accept(b, event->message.token);

@@ -56,6 +56,7 @@ static struct filter *add_child(struct bridge *b, struct filter *parent, struct 
         arena_put(&b->arena, f);
         return NULL;
     }
+    f->upstream = parent->upstream;
     f->parent = parent;
     parent->children++;
     if (is(level, '+'))
@@ -64,28 +65,28 @@ static struct filter *add_child(struct bridge *b, struct filter *parent, struct 
         parent->hash = f;
     else
         table_add(&b->filters, &f->link, child_hash(b, parent, level));
-    f->all_next = b->filters_first;
+    f->all_next = f->upstream->filters_first;
     if (f->all_next != NULL)
         f->all_next->all_prev = f;
-    b->filters_first = f;
+    f->upstream->filters_first = f;
     return f;
 }
 
-struct filter *filter_find(const struct bridge *b, struct sn_bytes text)
+struct filter *filter_find(const struct bridge *b, const struct upstream *u, struct sn_bytes text)
 {
-    const struct filter *f = &b->root;
+    const struct filter *f = &u->root;
     struct sn_bytes level;
     bool more = true;
     while (f != NULL && sn_topic_next_level(&text, &more, &level))
         f = step(b, f, level);
     /* The tree is the bridge's own and not constant; only this path to it is. */
-    return f == &b->root || f == NULL ? NULL : (struct filter *)(uintptr_t)f;
+    return f == &u->root || f == NULL ? NULL : (struct filter *)(uintptr_t)f;
 }
 
-struct filter *filter_take(struct bridge *b, struct name *text)
+struct filter *filter_take(struct bridge *b, struct upstream *u, struct name *text)
 {
     struct sn_bytes rest = name_bytes(text);
-    struct filter *f = &b->root;
+    struct filter *f = &u->root;
     struct sn_bytes level;
     bool more = true;
     while (sn_topic_next_level(&rest, &more, &level)) {
@@ -109,23 +110,26 @@ uint32_t filter_id(const struct filter *f)
     return (f->number << ROUND_BITS | f->round) + 1; /* 0 is no identifier */
 }
 
-struct filter *filter_with_id(const struct bridge *b, uint32_t id, const struct filter *after)
+struct filter *filter_with_id(const struct bridge *b, const struct upstream *u, uint32_t id,
+                              const struct filter *after)
 {
     const uint32_t number = (id - 1) >> ROUND_BITS;
     struct table_link *l =
         after == NULL ? table_first(&b->filters_by_number, number) : table_next(&after->by_number);
+    while (l != NULL && TABLE_ENTRY(l, struct filter, by_number)->upstream != u)
+        l = table_next(l);
     return l == NULL ? NULL : TABLE_ENTRY(l, struct filter, by_number);
 }
 
 static bool is_needed(const struct filter *f)
 {
     return f->children > 0 || f->subscriptions != NULL || f->waiting != NULL || f->in_sync ||
-           f->upstream != UPSTREAM_NONE;
+           f->state != FILTER_UNKNOWN;
 }
 
 void filter_trim(struct bridge *b, struct filter *f)
 {
-    while (f != &b->root && !is_needed(f)) {
+    while (f->parent != NULL && !is_needed(f)) {
         struct filter *parent = f->parent;
         if (parent->plus == f)
             parent->plus = NULL;
@@ -138,7 +142,7 @@ void filter_trim(struct bridge *b, struct filter *f)
         if (f->all_prev != NULL)
             f->all_prev->all_next = f->all_next;
         else
-            b->filters_first = f->all_next;
+            f->upstream->filters_first = f->all_next;
         if (f->all_next != NULL)
             f->all_next->all_prev = f->all_prev;
         parent->children--;
@@ -180,9 +184,10 @@ static void match(struct bridge *b, const struct filter *f, struct sn_bytes rest
         match(b, next, rest, more, true, depth + 1, fn, ctx);
 }
 
-void filter_match(struct bridge *b, struct sn_bytes name, filter_fn *fn, void *ctx)
+void filter_match(struct bridge *b, const struct upstream *u, struct sn_bytes name, filter_fn *fn,
+                  void *ctx)
 {
     /* MQTT 3.1.1, 4.7.2: a wildcard at the front does not match "$...". */
     const bool wildcards = name.len > 0 && name.data[0] != '$';
-    match(b, &b->root, name, true, wildcards, 0, fn, ctx);
+    match(b, &u->root, name, true, wildcards, 0, fn, ctx);
 }

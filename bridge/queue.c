@@ -22,6 +22,11 @@ struct bridge_message queue_message(const struct queue *q, const struct message 
     };
 }
 
+static const struct session *queue_owner(const struct bridge *b, const struct queue *q)
+{
+    return clients_find_number(b, q->id & BRIDGE_SESSION_MAX);
+}
+
 uint64_t queue_count(const struct queue *q)
 {
     return q->in_memory + q->on_disk;
@@ -121,8 +126,8 @@ bool queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event 
             continue;
         struct message *m = copy(b, from);
         if (m == NULL) {
-            bridge_note(b, BRIDGE_NOTE_MEMORY_FULL, clients_find_number(b, q->id),
-                        sn_bytes(NULL, 0), q->on_disk);
+            bridge_note(b, BRIDGE_NOTE_MEMORY_FULL, queue_owner(b, q), sn_bytes(NULL, 0),
+                        q->on_disk);
             q->disk_from = from->seq;
             q->starved_until_ms = b->now_ms + STARVED_MS;
             return false;
@@ -133,10 +138,9 @@ bool queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event 
     }
     /* The disk says that there is no more, and nothing was added meanwhile. */
     if (event->fetched.end && q->on_disk > 0 && q->fetch_last == q->disk_last) {
-        bridge_note(b, BRIDGE_NOTE_ROWS_MISSING, clients_find_number(b, q->id), sn_bytes(NULL, 0),
-                    q->on_disk);
+        bridge_note(b, BRIDGE_NOTE_ROWS_MISSING, queue_owner(b, q), sn_bytes(NULL, 0), q->on_disk);
         struct bridge_account *account =
-            q->id == BRIDGE_QUEUE_BROKER ? &b->status.up : &b->status.down;
+            bridge_queue_is_up(q->id) ? &b->status.up : &b->status.down;
         account->dropped += q->on_disk;
         account->queued -= q->on_disk;
         q->on_disk = 0;

@@ -193,8 +193,9 @@ static bool restore_session(struct bridge *b, const struct bridge_record *r)
     const bool has_node = sn_read_u8(&in) != 0;
     const struct sn_bytes node = read_text(&in);
     if (in.failed || version != VERSION || state > SN_LOST || address.len > ADDRESS_MAX ||
-        client_id.len == 0 || clients_find_id(b, client_id) != NULL ||
-        clients_find_number(b, r->session) != NULL || (state == SN_ASLEEP && sleep_s == 0))
+        client_id.len == 0 || r->session == 0 || r->session > BRIDGE_SESSION_MAX ||
+        clients_find_id(b, client_id) != NULL || clients_find_number(b, r->session) != NULL ||
+        (state == SN_ASLEEP && sleep_s == 0))
         return false;
     struct session *s = clients_add(b, client_id, r->session);
     if (s == NULL)
@@ -295,7 +296,7 @@ static void reserve_number(struct bridge *b, uint32_t number)
 
 void restore_record(struct bridge *b, const struct bridge_record *r)
 {
-    reserve_number(b, r->session);
+    reserve_number(b, r->session & BRIDGE_SESSION_MAX);
     struct session *s = clients_find_number(b, r->session);
     bool good = false;
     switch (r->kind) {
@@ -323,10 +324,9 @@ void restore_record(struct bridge *b, const struct bridge_record *r)
 void restore_queue(struct bridge *b, const struct bridge_event *event)
 {
     struct session *s = clients_find_number(b, event->queue.queue);
-    struct queue *q = event->queue.queue == BRIDGE_QUEUE_BROKER ? &b->uplink
-                      : s == NULL                               ? NULL
-                                                                : &s->queue;
-    reserve_number(b, event->queue.queue);
+    struct upstream *u = upstream_with_queue(b, event->queue.queue);
+    struct queue *q = u != NULL ? &u->queue : s != NULL ? &s->queue : NULL;
+    reserve_number(b, event->queue.queue & BRIDGE_SESSION_MAX);
     if (q == NULL) { /* its session is gone or could not be read */
         bridge_note(b, BRIDGE_NOTE_ROWS_MISSING, NULL, sn_bytes(NULL, 0), event->queue.count);
         return;
@@ -334,7 +334,7 @@ void restore_queue(struct bridge *b, const struct bridge_event *event)
     q->on_disk = event->queue.count;
     q->disk_from = event->queue.first;
     q->disk_last = event->queue.last;
-    if (q == &b->uplink)
+    if (u != NULL)
         b->status.up.queued += event->queue.count;
     else
         b->status.down.queued += event->queue.count;
@@ -347,6 +347,7 @@ void restore_open(struct bridge *b, const struct bridge_event *event)
     if (e == NULL)
         return; /* without its session nobody will release it; the message goes on */
     e->seq = event->open.seq;
+    e->queue = event->open.queue;
     e->qos = 2;
     e->acked = true;
     e->delivered = (event->open.flags & BRIDGE_FLAG_DELIVERED) != 0;

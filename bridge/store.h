@@ -55,7 +55,7 @@
  *
  * ERASE with kind 0 removes all records of the session and the messages of the
  * queue with its number. It does nothing to messages from that session to the
- * broker.
+ * broker: neither in queue 0 nor in the one of its own (BRIDGE_QUEUE_OWN).
  *
  * Limits, and what happens there:
  *   max_bytes            STORE is refused (STORE_FAILED). A reserve beyond it
@@ -77,7 +77,8 @@
  *       created_ms when the file was made
  *   message(queue, seq, session, received_ms, expires_ms, qos, flags, mid,
  *           class, topic TEXT, payload BLOB, crc)   PRIMARY KEY (queue, seq) WITHOUT ROWID
- *       queue 0 goes to the broker, any other to the session of that id
+ *       queue 0 goes to the broker; 1 to 2147483647 to the session of that
+ *       number; 2147483648 + a number from that session to the broker
  *       flags: enum bridge_flag
  *   record(session, kind, key, value BLOB, crc)     PRIMARY KEY (session, kind, key) WITHOUT ROWID
  *       kinds: enum bridge_record_kind, their values: bridge/restore.h

@@ -91,8 +91,9 @@ static const char *const sql[STATEMENTS] = {
                     " WHERE (session, kind, key) > (?, ?, ?) ORDER BY session, kind, key",
     [ALL_QUEUES] = "SELECT queue, min(seq), max(seq), count(*), sum(length(payload)) FROM message"
                    " WHERE queue > ? AND flags & 4 = 0 GROUP BY queue ORDER BY queue",
-    [ALL_OPEN] = "SELECT " MESSAGE_COLUMNS " FROM message WHERE queue = 0 AND seq > ? AND qos = 2"
-                 " AND (flags & 2 = 0 OR flags & 4 != 0) ORDER BY seq",
+    [ALL_OPEN] = "SELECT " MESSAGE_COLUMNS " FROM message WHERE (queue, seq) > (?, ?)"
+                 " AND queue <= ? AND qos = 2 AND (flags & 2 = 0 OR flags & 4 != 0)"
+                 " ORDER BY queue, seq",
     [PUT_DAMAGED_MESSAGE] = "INSERT INTO damaged(found_ms, origin, " MESSAGE_COLUMNS ")"
                             " VALUES(?, 'message', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [PUT_DAMAGED_RECORD] = "INSERT INTO damaged(found_ms, origin, " RECORD_COLUMNS ")"
@@ -1297,10 +1298,11 @@ struct replay {
     void *ctx;
     struct key at;                 /* the last record given */
     int64_t queue;                 /* the last queue given; -1: none */
-    int64_t open;                  /* the last exchange given; -1: none */
+    struct key open;               /* the last exchange given */
     struct bridge_record *records; /* damaged ones, without value */
     size_t record_count;
-    struct harvest messages; /* damaged ones of queue 0 */
+    struct key *messages; /* damaged ones of queues to the broker */
+    size_t message_count;
 };
 
 static int replay_records(struct replay *r)
@@ -1347,30 +1349,47 @@ static int replay_queues(struct replay *r)
     return rc;
 }
 
-static int replay_open(struct replay *r)
+/* Of the queues that follow the last exchange given, up to this one. */
+static int replay_open_to(struct replay *r, uint32_t queue)
 {
     sqlite3_stmt *st = r->store->file->db.statements[ALL_OPEN];
     int rc;
 
-    sqlite3_bind_int64(st, 1, r->open);
+    bind_number(st, 1, r->open.high);
+    bind_number(st, 2, r->open.low);
+    bind_number(st, 3, queue);
     while ((rc = query(st)) == SQLITE_ROW) {
         struct bridge_message m;
         if (!read_message(st, &m)) {
-            harvest_damaged(&r->messages, column(st, 1));
+            r->messages = store_grab(r->messages, (r->message_count + 1) * sizeof *r->messages);
+            r->messages[r->message_count++] = (struct key){column(st, 0), column(st, 1)};
             continue;
         }
         const struct bridge_event event = {.type = BRIDGE_ON_OPEN,
                                            .open = {.seq = m.seq,
+                                                    .queue = m.queue,
                                                     .session = m.session,
                                                     .mid = m.mid,
                                                     .flags = m.flags,
                                                     .topic = m.topic,
                                                     .payload = m.payload}};
-        r->open = (int64_t)m.seq;
+        r->open = (struct key){m.queue, m.seq};
         r->fn(r->ctx, &event);
     }
     sqlite3_reset(st);
     return rc;
+}
+
+/* The queues to the broker: 0, and those beyond the queues to sensors. */
+static int replay_open(struct replay *r)
+{
+    if (r->open.high == BRIDGE_QUEUE_BROKER) {
+        const int rc = replay_open_to(r, BRIDGE_QUEUE_BROKER);
+        if (rc != SQLITE_OK)
+            return rc;
+        r->open = (struct key){BRIDGE_QUEUE_OWN, 0};
+    }
+    return replay_open_to(r, UINT32_MAX);
 }
 
 static int move_replayed(struct replay *r)
@@ -1387,8 +1406,15 @@ static int move_replayed(struct replay *r)
         rc = end_transaction(s, rc);
         count_damaged(s, "record");
     }
-    if (rc == SQLITE_OK)
-        rc = move_harvest(s, BRIDGE_QUEUE_BROKER, &r->messages);
+    if (rc == SQLITE_OK && r->message_count > 0) {
+        rc = set_page_limit(s, s->file->pages_others);
+        if (rc == SQLITE_OK)
+            rc = run(s->file->db.statements[BEGIN]);
+        for (size_t i = 0; rc == SQLITE_OK && i < r->message_count; i++)
+            rc = move_damaged_message(s, (uint32_t)r->messages[i].high, r->messages[i].low);
+        rc = end_transaction(s, rc);
+        count_damaged(s, "message");
+    }
     return rc;
 }
 
@@ -1399,7 +1425,7 @@ uint64_t store_replay(struct store *s, store_record_fn *fn, void *ctx)
 {
     static int (*const parts[])(struct replay *) = {replay_records, replay_queues, replay_open,
                                                     move_replayed};
-    struct replay r = {.store = s, .fn = fn, .ctx = ctx, .queue = -1, .open = -1};
+    struct replay r = {.store = s, .fn = fn, .ctx = ctx, .queue = -1};
     int recoveries = 0;
 
     assert(!s->replayed && s->handed + 1 == s->next_ticket);
@@ -1412,13 +1438,13 @@ uint64_t store_replay(struct store *s, store_record_fn *fn, void *ctx)
             store_report(s, "%s: cannot be read as a whole: %s (SQLite %d)", s->path,
                          sqlite3_errstr(rc), rc);
         if (again)
-            r.record_count = r.messages.damaged_count = 0;
+            r.record_count = r.message_count = 0;
         else
             i++;
     }
     s->file->reopen = s->file->db.handle == NULL;
     free(r.records);
-    free(r.messages.damaged);
+    free(r.messages);
     return s->next_ticket;
 }
 

@@ -39,34 +39,35 @@ static void request(struct bridge *b, struct filter *f)
 {
     const bool subscribe = is_wanted(f);
     f->request = ++b->last_request;
-    f->upstream = UPSTREAM_PENDING;
+    f->state = FILTER_PENDING;
     f->asked_for = subscribe;
-    f->upstream_qos = wanted_qos(f);
+    f->asked_qos = wanted_qos(f);
     if (f->wants_retained)
         f->round++;
     table_remove(&f->by_request);
     table_add(&b->filters_by_request, &f->by_request, request_hash(f->request));
-    b->sync_open++;
+    f->upstream->sync_open++;
     bridge_emit(
         b, &(struct bridge_action){.type = subscribe ? BRIDGE_DO_SUBSCRIBE : BRIDGE_DO_UNSUBSCRIBE,
-                                   .subscribe = {.request = f->request,
+                                   .subscribe = {.conn = f->upstream->conn,
+                                                 .request = f->request,
                                                  .id = filter_id(f),
-                                                 .qos = f->upstream_qos,
+                                                 .qos = f->asked_qos,
                                                  .wants_retained = f->wants_retained,
                                                  .filter = name_bytes(f->name)}});
     f->wants_retained = false;
 }
 
-static void sync_pump(struct bridge *b)
+static void sync_pump(struct bridge *b, struct upstream *u)
 {
-    while (b->broker == BROKER_IS_UP && b->sync_first != NULL && b->sync_open < SYNC_MAX) {
-        struct filter *f = b->sync_first;
-        b->sync_first = f->sync_next;
-        if (b->sync_first == NULL)
-            b->sync_last = NULL;
+    while (upstream_is_up(u) && u->sync_first != NULL && u->sync_open < SYNC_MAX) {
+        struct filter *f = u->sync_first;
+        u->sync_first = f->sync_next;
+        if (u->sync_first == NULL)
+            u->sync_last = NULL;
         f->in_sync = false;
-        const bool known = f->upstream == UPSTREAM_ACTIVE;
-        if (is_wanted(f) ? !known || f->wants_retained || f->upstream_qos < wanted_qos(f) : known)
+        const bool known = f->state == FILTER_ACTIVE;
+        if (is_wanted(f) ? !known || f->wants_retained || f->asked_qos < wanted_qos(f) : known)
             request(b, f);
         else
             filter_trim(b, f);
@@ -74,25 +75,27 @@ static void sync_pump(struct bridge *b)
 }
 
 /* Puts a filter on the list of those that the broker must hear about. */
-static void enlist(struct bridge *b, struct filter *f)
+static void enlist(struct filter *f)
 {
-    if (f->in_sync || f->upstream == UPSTREAM_PENDING)
+    struct upstream *u = f->upstream;
+    if (f->in_sync || f->state == FILTER_PENDING)
         return;
     f->in_sync = true;
     f->sync_next = NULL;
-    if (b->sync_last == NULL)
-        b->sync_first = f;
+    if (u->sync_last == NULL)
+        u->sync_first = f;
     else
-        b->sync_last->sync_next = f;
-    b->sync_last = f;
+        u->sync_last->sync_next = f;
+    u->sync_last = f;
 }
 
 /* The broker must hear about this filter; if it is away, when it is back. May
  * free the filter. */
 static void sync(struct bridge *b, struct filter *f)
 {
-    enlist(b, f);
-    sync_pump(b);
+    struct upstream *u = f->upstream;
+    enlist(f);
+    sync_pump(b, u);
 }
 
 /* ---- subscriptions ----------------------------------------------------------------- */
@@ -169,7 +172,7 @@ static struct subscription *set(struct bridge *b, struct session *s, struct filt
 void subscribe_restore(struct bridge *b, struct session *s, struct name *text, uint32_t key,
                        uint8_t qos)
 {
-    struct filter *f = filter_take(b, text);
+    struct filter *f = filter_take(b, upstream_of(b, s), text);
     struct subscription *sub = f == NULL ? NULL : set(b, s, f, qos);
     if (sub == NULL) {
         bridge_note(b, BRIDGE_NOTE_MEMORY_FULL, s, name_bytes(text), 0);
@@ -271,7 +274,7 @@ static void grant(struct bridge *b, struct session *s, struct filter *f, const s
     }
     /* Retained messages that come from here on are for this subscription; with
      * the broker away, those that come once it has been asked. */
-    sub->retained_until_ms = b->broker == BROKER_IS_UP ? b->now_ms + RETAINED_MS : BRIDGE_NEVER;
+    sub->retained_until_ms = upstream_is_up(f->upstream) ? b->now_ms + RETAINED_MS : BRIDGE_NEVER;
     sub->retained_round = f->round;
     s->subscribe_mid = w->mid;
     s->subscribe_tid = w->tid;
@@ -307,7 +310,7 @@ void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet
         refuse(b, s, mid, code, "topic");
         return;
     }
-    struct filter *f = filter_take(b, name);
+    struct filter *f = filter_take(b, upstream_of(b, s), name);
     struct waiting *w = arena_take(&b->arena, sizeof(*w));
     const bool fits =
         f != NULL && (find(s, f) != NULL || s->subscription_count < b->config->max_subscriptions);
@@ -329,7 +332,7 @@ void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet
     w->qos = (uint8_t)p->subscribe.qos;
     s->subscribing = true;
     f->wants_retained = true;
-    if (b->broker == BROKER_IS_UP) {
+    if (upstream_is_up(f->upstream)) {
         w->next = f->waiting;
         f->waiting = w;
         sync(b, f);
@@ -373,12 +376,13 @@ static struct filter *find_request(const struct bridge *b, uint32_t number)
 void subscribe_answered(struct bridge *b, uint32_t number, uint8_t code)
 {
     struct filter *f = find_request(b, number);
-    if (f == NULL || f->upstream != UPSTREAM_PENDING)
+    if (f == NULL || f->state != FILTER_PENDING)
         return;
+    struct upstream *u = f->upstream;
     const bool subscribed = f->asked_for;
-    b->sync_open--;
+    u->sync_open--;
     if (subscribed && code < REFUSED) {
-        f->upstream = UPSTREAM_ACTIVE;
+        f->state = FILTER_ACTIVE;
         f->granted = code;
         for (struct subscription *sub = f->subscriptions; sub != NULL; sub = sub->node_next)
             if (sub->retained_until_ms == BRIDGE_NEVER) {
@@ -387,7 +391,7 @@ void subscribe_answered(struct bridge *b, uint32_t number, uint8_t code)
             }
         grant_waiting(b, f, code);
     } else {
-        f->upstream = UPSTREAM_NONE;
+        f->state = FILTER_UNKNOWN;
         if (subscribed) {
             grant_waiting(b, f, code);
             if (f->subscriptions != NULL) /* granted while the broker was away */
@@ -396,13 +400,13 @@ void subscribe_answered(struct bridge *b, uint32_t number, uint8_t code)
     }
     /* Something may have changed while the request was under way. What was refused
      * is not asked for again at once, but somebody may have come after UNSUBSCRIBE. */
-    const bool changed = is_wanted(f) != (f->upstream == UPSTREAM_ACTIVE) ||
-                         (is_wanted(f) && (f->wants_retained || wanted_qos(f) > f->upstream_qos));
+    const bool changed = is_wanted(f) != (f->state == FILTER_ACTIVE) ||
+                         (is_wanted(f) && (f->wants_retained || wanted_qos(f) > f->asked_qos));
     if (changed && (code < REFUSED || !subscribed))
         sync(b, f);
     else
         filter_trim(b, f);
-    sync_pump(b);
+    sync_pump(b, u);
 }
 
 /* ---- UNSUBSCRIBE ----------------------------------------------------------------------- */
@@ -412,7 +416,7 @@ void unsubscribe_frame(struct bridge *b, struct session *s, const struct sn_pack
 {
     uint8_t code;
     struct name *name = fault == SN_OK ? subject(b, s, p, &code) : NULL;
-    struct filter *f = name == NULL ? NULL : filter_find(b, name_bytes(name));
+    struct filter *f = name == NULL ? NULL : filter_find(b, upstream_of(b, s), name_bytes(name));
     struct subscription *sub = f == NULL ? NULL : find(s, f);
     name_put(b, name);
     s->subscribe_mid = 0;
@@ -431,7 +435,7 @@ void unsubscribe_frame(struct bridge *b, struct session *s, const struct sn_pack
 
 void subscribe_rejected(struct bridge *b, struct session *s, const struct name *name)
 {
-    struct filter *f = filter_find(b, name_bytes(name));
+    struct filter *f = filter_find(b, upstream_of(b, s), name_bytes(name));
     struct subscription *sub = f == NULL ? NULL : find(s, f);
     if (sub == NULL)
         return; /* matched by a wildcard, which stays (SN12-6.10-6) */
@@ -441,25 +445,25 @@ void subscribe_rejected(struct bridge *b, struct session *s, const struct name *
 
 /* ---- the broker comes and goes ---------------------------------------------------------- */
 
-void subscribe_broker_up(struct bridge *b, bool session_present)
+void subscribe_up(struct bridge *b, struct upstream *u, bool session_present)
 {
-    b->sync_open = 0;
-    for (struct filter *f = b->filters_first; f != NULL; f = f->all_next) {
-        if (!session_present && f->upstream == UPSTREAM_ACTIVE)
-            f->upstream = UPSTREAM_NONE;
+    u->sync_open = 0;
+    for (struct filter *f = u->filters_first; f != NULL; f = f->all_next) {
+        if (!session_present && f->state == FILTER_ACTIVE)
+            f->state = FILTER_UNKNOWN;
         if (f->name != NULL)
-            enlist(b, f);
+            enlist(f);
     }
-    sync_pump(b);
+    sync_pump(b, u);
 }
 
 /* A request under way is undecided: it is made again when the broker is back.
  * Who waits for its answer is granted what it asked for. */
-void subscribe_broker_down(struct bridge *b)
+void subscribe_down(struct bridge *b, struct upstream *u)
 {
-    for (struct filter *f = b->filters_first; f != NULL; f = f->all_next) {
-        if (f->upstream == UPSTREAM_PENDING)
-            f->upstream = UPSTREAM_NONE;
+    for (struct filter *f = u->filters_first; f != NULL; f = f->all_next) {
+        if (f->state == FILTER_PENDING)
+            f->state = FILTER_UNKNOWN;
         while (f->waiting != NULL) {
             struct waiting *w = f->waiting;
             f->waiting = w->next;
@@ -470,5 +474,5 @@ void subscribe_broker_down(struct bridge *b)
             arena_put(&b->arena, w);
         }
     }
-    b->sync_open = 0;
+    u->sync_open = 0;
 }

@@ -15,6 +15,7 @@ struct timer {
     uint64_t due_ms;  /* what the owner wants; TIMER_NEVER: nothing */
     uint64_t heap_ms; /* where the heap has it; never later than due_ms while in the heap */
     uint32_t at;      /* place in the heap, from 1; 0: not in the heap */
+    uint8_t kind;     /* the owner's: what the timer is a part of */
 };
 
 struct timers {

@@ -46,24 +46,22 @@ static void exchanges_remove(struct bridge *b, struct exchange *e)
     arena_put(&b->arena, e);
 }
 
-static uint64_t mark(struct bridge *b, uint64_t seq, uint8_t flags)
+static uint64_t mark(struct bridge *b, const struct exchange *e, uint8_t flags)
 {
     const uint64_t ticket = bridge_next_seq(b);
-    bridge_emit(
-        b,
-        &(struct bridge_action){
-            .type = BRIDGE_DO_MARK,
-            .row = {.ticket = ticket, .queue = BRIDGE_QUEUE_BROKER, .seq = seq, .flags = flags}});
+    bridge_emit(b,
+                &(struct bridge_action){
+                    .type = BRIDGE_DO_MARK,
+                    .row = {.ticket = ticket, .queue = e->queue, .seq = e->seq, .flags = flags}});
     return ticket;
 }
 
-static uint64_t forget(struct bridge *b, uint64_t seq, bool lazy)
+static uint64_t forget(struct bridge *b, const struct exchange *e)
 {
     const uint64_t ticket = bridge_next_seq(b);
-    bridge_emit(b, &(struct bridge_action){
-                       .type = BRIDGE_DO_FORGET,
-                       .lazy = lazy,
-                       .row = {.ticket = ticket, .queue = BRIDGE_QUEUE_BROKER, .seq = seq}});
+    bridge_emit(
+        b, &(struct bridge_action){.type = BRIDGE_DO_FORGET,
+                                   .row = {.ticket = ticket, .queue = e->queue, .seq = e->seq}});
     return ticket;
 }
 
@@ -72,10 +70,10 @@ static uint64_t forget(struct bridge *b, uint64_t seq, bool lazy)
 static uint64_t release(struct bridge *b, struct exchange *e)
 {
     if (e->delivered)
-        return forget(b, e->seq, false);
+        return forget(b, e);
     if (e->message != NULL)
         e->message->flags |= BRIDGE_FLAG_RELEASED;
-    return mark(b, e->seq, BRIDGE_FLAG_RELEASED);
+    return mark(b, e, BRIDGE_FLAG_RELEASED);
 }
 
 /* The sensor will not end this exchange any more. Its message goes on. */
@@ -190,42 +188,42 @@ static struct name *publish_topic(struct bridge *b, struct session *s, const str
     return NULL;
 }
 
-static bool uplink_is_full(const struct bridge *b)
+static bool is_full(const struct bridge *b, const struct upstream *u)
 {
-    return queue_count(&b->uplink) >= b->config->max_backlog;
+    return queue_count(&u->queue) >= b->config->max_backlog;
 }
 
 /* Puts an accepted message into the queue to the broker. */
-static struct message *enqueue(struct bridge *b, const struct bridge_message *m)
+static struct message *enqueue(struct bridge *b, struct upstream *u, const struct bridge_message *m)
 {
     /* With the broker there, a QoS 1 message races to it and to the disk: who
      * confirms first releases the acknowledgement, and a message that the broker
      * confirmed first is never written. */
-    const bool lazy = m->qos == 1 && b->broker == BROKER_IS_UP;
-    struct message *kept = queue_append(b, &b->uplink, m, b->config->max_live, lazy);
+    const bool lazy = m->qos == 1 && upstream_is_up(u);
+    struct message *kept = queue_append(b, &u->queue, m, b->config->max_live, lazy);
     if (m->qos == 0 && kept == NULL)
         return NULL;
     b->status.up.accepted++;
     b->status.up.queued++;
     if (m->qos == 0)
-        b->qos0_waiting++;
-    if (kept != NULL && b->next_publish == NULL)
-        b->next_publish = kept;
+        u->qos0_waiting++;
+    if (kept != NULL && u->next_publish == NULL)
+        u->next_publish = kept;
     return kept;
 }
 
-static void publish_qos0(struct bridge *b, struct session *s, struct bridge_message *m)
+static void publish_qos0(struct bridge *b, struct upstream *u, struct session *s,
+                         struct bridge_message *m)
 {
-    const uint64_t limit =
-        b->broker == BROKER_IS_UP ? b->config->max_live : b->config->qos0_backlog;
+    const uint64_t limit = upstream_is_up(u) ? b->config->max_live : b->config->qos0_backlog;
     m->seq = bridge_next_seq(b);
-    if (b->qos0_waiting >= limit || enqueue(b, m) == NULL) {
+    if (u->qos0_waiting >= limit || enqueue(b, u, m) == NULL) {
         bridge_note(b, BRIDGE_NOTE_UP_DROPPED_QOS0, s, m->topic, 0);
         b->status.up.accepted++;
         b->status.up.dropped++;
         return;
     }
-    uplink_pump(b);
+    uplink_pump(b, u);
 }
 
 uint32_t exchange_hash(const struct bridge *b, struct sn_bytes topic, struct sn_bytes payload)
@@ -261,10 +259,10 @@ static bool is_repeat(struct bridge *b, struct session *s, const struct sn_packe
     return true; /* otherwise the answer is on its way to the disk */
 }
 
-static struct exchange *open_exchange(struct bridge *b, struct session *s,
+static struct exchange *open_exchange(struct bridge *b, const struct upstream *u, struct session *s,
                                       const struct bridge_message *m)
 {
-    struct exchange *e = uplink_is_full(b) ? NULL : exchanges_add(b, s, m->mid);
+    struct exchange *e = is_full(b, u) ? NULL : exchanges_add(b, s, m->mid);
     if (e != NULL && !await_add(b, (struct await){.kind = m->qos == 1 ? AWAIT_PUBACK : AWAIT_PUBREC,
                                                   .ticket = m->seq,
                                                   .session = s->number,
@@ -275,8 +273,8 @@ static struct exchange *open_exchange(struct bridge *b, struct session *s,
     return e;
 }
 
-static void publish_qos12(struct bridge *b, struct session *s, const struct sn_packet *p,
-                          struct bridge_message *m)
+static void publish_qos12(struct bridge *b, struct upstream *u, struct session *s,
+                          const struct sn_packet *p, struct bridge_message *m)
 {
     const uint16_t mid = p->publish.mid;
     const uint32_t hash = exchange_hash(b, m->topic, m->payload);
@@ -284,22 +282,23 @@ static void publish_qos12(struct bridge *b, struct session *s, const struct sn_p
         return;
     make_room(b, s);
     m->seq = bridge_next_seq(b);
-    struct exchange *e = open_exchange(b, s, m);
+    struct exchange *e = open_exchange(b, u, s, m);
     if (e == NULL) {
         bridge_note(b, BRIDGE_NOTE_UP_CONGESTION, s, m->topic, mid);
         puback(b, s, p->publish.tid, mid, SN_CONGESTION);
         return;
     }
     e->seq = m->seq;
+    e->queue = u->queue.id;
     e->tid = p->publish.tid;
     e->qos = m->qos;
     e->hash = hash;
-    struct message *kept = enqueue(b, m);
+    struct message *kept = enqueue(b, u, m);
     if (kept != NULL) {
         kept->exchange = e;
         e->message = kept;
     }
-    uplink_pump(b);
+    uplink_pump(b, u);
 }
 
 void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer,
@@ -325,8 +324,9 @@ void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer
             puback(b, s, p->publish.tid, p->publish.mid, code);
         return;
     }
+    struct upstream *u = upstream_of(b, s);
     struct bridge_message m = {
-        .queue = BRIDGE_QUEUE_BROKER,
+        .queue = u->queue.id,
         .session = s == NULL ? 0 : s->number,
         .received_ms = b->now_ms,
         .qos = anonymous ? 0 : (uint8_t)p->publish.qos,
@@ -336,17 +336,18 @@ void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer
         .payload = p->publish.data,
     };
     if (m.qos == 0)
-        publish_qos0(b, s, &m);
+        publish_qos0(b, u, s, &m);
     else
-        publish_qos12(b, s, p, &m);
+        publish_qos12(b, u, s, p, &m);
     name_put(b, topic);
 }
 
 void uplink_will(struct bridge *b, const struct session *s)
 {
+    struct upstream *u = upstream_of(b, s);
     const struct bridge_message m = {
         .seq = bridge_next_seq(b),
-        .queue = BRIDGE_QUEUE_BROKER,
+        .queue = u->queue.id,
         .session = s->number,
         .received_ms = b->now_ms,
         .qos = s->will.qos,
@@ -355,14 +356,14 @@ void uplink_will(struct bridge *b, const struct session *s)
         .topic = name_bytes(s->will.topic),
         .payload = blob_bytes(s->will.message),
     };
-    if (m.qos == 0 ? enqueue(b, &m) == NULL : uplink_is_full(b)) {
+    if (m.qos == 0 ? enqueue(b, u, &m) == NULL : is_full(b, u)) {
         bridge_note(b, BRIDGE_NOTE_UP_CONGESTION, s, m.topic, 0);
         b->status.up.accepted++;
         b->status.up.dropped++;
     } else if (m.qos > 0) {
-        enqueue(b, &m);
+        enqueue(b, u, &m);
     }
-    uplink_pump(b);
+    uplink_pump(b, u);
 }
 
 /* ---- PUBREL --------------------------------------------------------------------------- */
@@ -427,7 +428,8 @@ void uplink_failed(struct bridge *b, const struct await *a)
 {
     struct session *s = clients_find_number(b, a->session);
     struct exchange *e = s == NULL ? NULL : exchanges_find(s, a->mid);
-    struct message *m = queue_find(&b->uplink, a->ticket);
+    struct upstream *u = upstream_of(b, s);
+    struct message *m = queue_find(&u->queue, a->ticket);
     if (m != NULL && m->qos == 1 && m->published) {
         m->stored = false;
         return;
@@ -438,11 +440,11 @@ void uplink_failed(struct bridge *b, const struct await *a)
         exchanges_remove(b, e);
     }
     if (m != NULL) {
-        if (b->next_publish == m)
-            b->next_publish = m->next;
-        queue_remove(b, &b->uplink, m);
-    } else if (b->uplink.on_disk > 0 && a->ticket >= b->uplink.disk_from) {
-        b->uplink.on_disk--;
+        if (u->next_publish == m)
+            u->next_publish = m->next;
+        queue_remove(b, &u->queue, m);
+    } else if (u->queue.on_disk > 0 && a->ticket >= u->queue.disk_from) {
+        u->queue.on_disk--;
     } else {
         return; /* the broker has it */
     }
@@ -465,83 +467,92 @@ static void answer_exchange(struct bridge *b, struct exchange *e, uint8_t code)
 }
 
 /* The message is done with, one way or another. */
-static void settle(struct bridge *b, struct message *m, uint8_t code)
+static void settle(struct bridge *b, struct upstream *u, struct message *m, uint8_t code)
 {
     struct exchange *e = m->exchange;
     b->status.up.queued--;
-    if (b->next_publish == m)
-        b->next_publish = m->next;
+    if (u->next_publish == m)
+        u->next_publish = m->next;
     if (m->qos == 0)
-        b->qos0_waiting--;
+        u->qos0_waiting--;
     if (e != NULL && e->qos == 2 && !e->releasing && (code < REFUSED || e->acked)) {
         /* The sensor may still repeat it: the row stays as the memory of that. */
         e->delivered = true;
-        mark(b, m->seq, BRIDGE_FLAG_DELIVERED);
-        queue_remove(b, &b->uplink, m);
+        mark(b, e, BRIDGE_FLAG_DELIVERED);
+        queue_remove(b, &u->queue, m);
     } else {
-        queue_forget(b, &b->uplink, m, m->qos == 1);
+        queue_forget(b, &u->queue, m, m->qos == 1);
     }
     if (e != NULL && (e->qos == 1 || !e->releasing))
         answer_exchange(b, e, code);
 }
 
-static void drop_expired(struct bridge *b, struct message *m)
+static void drop_expired(struct bridge *b, struct upstream *u, struct message *m)
 {
     bridge_note(b, BRIDGE_NOTE_UP_EXPIRED, clients_find_number(b, m->session), name_bytes(m->topic),
                 b->now_ms - m->received_ms);
     b->status.up.expired++;
-    settle(b, m, 0);
+    settle(b, u, m, 0);
 }
 
-static bool may_publish(const struct bridge *b, const struct message *m)
+static bool may_publish(const struct bridge *b, const struct upstream *u, const struct message *m)
 {
-    if (b->uplink.on_disk > 0 && m->seq >= b->uplink.disk_from)
+    if (u->queue.on_disk > 0 && m->seq >= u->queue.disk_from)
         return false; /* older ones are still on the disk */
     if (m->qos == 0)
-        return b->inflight0 < INFLIGHT0_MAX;
-    if (b->inflight >= b->window)
+        return u->inflight0 < INFLIGHT0_MAX;
+    if (u->inflight >= u->window)
         return false;
     /* Exactly once: were it at the broker and not on the disk at a crash, the
      * sensor's repeat would be taken for a new message. */
     return m->qos == 1 || m->seq <= b->durable;
 }
 
-void uplink_pump(struct bridge *b)
+static void publish(struct bridge *b, struct upstream *u, struct message *m)
 {
-    if (b->broker != BROKER_IS_UP || b->stopping)
+    u->next_publish = m->next;
+    m->published = true;
+    if (m->qos == 0)
+        u->inflight0++;
+    else
+        u->inflight++;
+    struct bridge_action a = {.type = BRIDGE_DO_PUBLISH,
+                              .publish = {.conn = u->conn, .message = queue_message(&u->queue, m)}};
+    if (a.publish.message.qos > u->max_qos)
+        a.publish.message.qos = u->max_qos;
+    bridge_emit(b, &a);
+}
+
+void uplink_pump(struct bridge *b, struct upstream *u)
+{
+    if (!upstream_is_up(u) || b->stopping)
         return;
-    while (b->next_publish != NULL && may_publish(b, b->next_publish)) {
-        struct message *m = b->next_publish;
-        if (m->expires_ms != 0 && m->expires_ms <= b->now_ms) {
-            drop_expired(b, m);
-            continue;
-        }
-        b->next_publish = m->next;
-        m->published = true;
-        if (m->qos == 0)
-            b->inflight0++;
+    while (u->next_publish != NULL && may_publish(b, u, u->next_publish)) {
+        struct message *m = u->next_publish;
+        if (m->expires_ms != 0 && m->expires_ms <= b->now_ms)
+            drop_expired(b, u, m);
         else
-            b->inflight++;
-        struct bridge_action a = {.type = BRIDGE_DO_PUBLISH,
-                                  .publish = {.conn = 0, .message = queue_message(&b->uplink, m)}};
-        if (a.publish.message.qos > b->broker_max_qos)
-            a.publish.message.qos = b->broker_max_qos;
-        bridge_emit(b, &a);
+            publish(b, u, m);
     }
     /* QoS 0 messages are in memory, however many wait behind those on the disk. */
-    queue_refill(b, &b->uplink, b->inflight + (uint32_t)b->qos0_waiting + REFILL_COUNT / 2,
+    queue_refill(b, &u->queue, u->inflight + (uint32_t)u->qos0_waiting + REFILL_COUNT / 2,
                  b->config->max_live < REFILL_COUNT ? b->config->max_live : REFILL_COUNT);
 }
 
-void uplink_fetched(struct bridge *b, const struct bridge_event *event)
+void uplink_stored(struct bridge *b)
 {
-    if (!queue_fetched(b, &b->uplink, event))
-        timers_set(&b->timers, &b->broker_timer, b->uplink.starved_until_ms);
-    for (struct message *m = b->uplink.head; m != NULL; m = m->next) {
+    uplink_pump(b, &b->shared);
+}
+
+void uplink_fetched(struct bridge *b, struct upstream *u, const struct bridge_event *event)
+{
+    if (!queue_fetched(b, &u->queue, event))
+        timers_set(&b->timers, &u->timer, u->queue.starved_until_ms);
+    for (struct message *m = u->queue.head; m != NULL; m = m->next) {
         if (m->published)
             continue;
-        if (b->next_publish == NULL || m->seq < b->next_publish->seq)
-            b->next_publish = m;
+        if (u->next_publish == NULL || m->seq < u->next_publish->seq)
+            u->next_publish = m;
         break;
     }
     /* QoS 2 exchanges go on with their message in memory again. */
@@ -549,8 +560,7 @@ void uplink_fetched(struct bridge *b, const struct bridge_event *event)
         const struct bridge_message *from = &event->fetched.messages[i];
         struct session *s = from->qos == 2 ? clients_find_number(b, from->session) : NULL;
         struct exchange *e = s == NULL ? NULL : exchanges_find(s, from->mid);
-        struct message *m =
-            e != NULL && e->seq == from->seq ? queue_find(&b->uplink, e->seq) : NULL;
+        struct message *m = e != NULL && e->seq == from->seq ? queue_find(&u->queue, e->seq) : NULL;
         if (m != NULL) {
             e->message = m;
             m->exchange = e;
@@ -558,21 +568,21 @@ void uplink_fetched(struct bridge *b, const struct bridge_event *event)
                 m->flags |= BRIDGE_FLAG_RELEASED;
         }
     }
-    uplink_pump(b);
+    uplink_pump(b, u);
 }
 
-void uplink_delivered(struct bridge *b, uint64_t seq, uint8_t code)
+void uplink_delivered(struct bridge *b, struct upstream *u, uint64_t seq, uint8_t code)
 {
-    struct message *m = b->uplink.head;
+    struct message *m = u->queue.head;
     while (m != NULL && m->published && m->seq != seq)
         m = m->next;
     if (m == NULL || m->seq != seq)
         return; /* decided before the connection was lost and counted then */
 
     if (m->published && m->qos == 0)
-        b->inflight0--;
+        u->inflight0--;
     else if (m->published)
-        b->inflight--;
+        u->inflight--;
     if (code >= REFUSED) {
         bridge_note(b, BRIDGE_NOTE_UP_REFUSED_BY_BROKER, clients_find_number(b, m->session),
                     name_bytes(m->topic), code);
@@ -580,16 +590,16 @@ void uplink_delivered(struct bridge *b, uint64_t seq, uint8_t code)
     } else {
         b->status.up.delivered++;
     }
-    settle(b, m, code);
-    uplink_pump(b);
+    settle(b, u, m, code);
+    uplink_pump(b, u);
 }
 
-void uplink_broker_down(struct bridge *b)
+void uplink_down(struct bridge *b, struct upstream *u)
 {
-    b->inflight = 0;
-    b->inflight0 = 0;
+    u->inflight = 0;
+    u->inflight0 = 0;
     struct message *next;
-    for (struct message *m = b->uplink.head; m != NULL && m->published; m = next) {
+    for (struct message *m = u->queue.head; m != NULL && m->published; m = next) {
         next = m->next;
         m->published = false;
         if (m->qos == 0) { /* at most once: perhaps it arrived, it is not sent again */
@@ -597,9 +607,9 @@ void uplink_broker_down(struct bridge *b)
                         name_bytes(m->topic), 0);
             b->status.up.dropped++;
             b->status.up.queued--;
-            b->qos0_waiting--;
-            queue_remove(b, &b->uplink, m);
+            u->qos0_waiting--;
+            queue_remove(b, &u->queue, m);
         }
     }
-    b->next_publish = b->uplink.head;
+    u->next_publish = u->queue.head;
 }

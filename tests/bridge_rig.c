@@ -889,11 +889,12 @@ static void replay_queues(struct rig *r)
     }
     for (size_t i = 0; i < disk->row_count; i++) {
         const struct bridge_message *m = &disk->rows[i].m;
-        if (m->queue != BRIDGE_QUEUE_BROKER || m->qos != 2 ||
+        if (!bridge_queue_is_up(m->queue) || m->qos != 2 ||
             ((m->flags & BRIDGE_FLAG_RELEASED) && !(m->flags & BRIDGE_FLAG_DELIVERED)))
             continue;
         const struct bridge_event event = {.type = BRIDGE_ON_OPEN,
                                            .open = {.seq = m->seq,
+                                                    .queue = m->queue,
                                                     .session = m->session,
                                                     .mid = m->mid,
                                                     .flags = m->flags,

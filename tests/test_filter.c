@@ -54,7 +54,7 @@ static void add(struct bridge *b, const char *text)
 static struct hits match(struct bridge *b, const char *name)
 {
     struct hits h = {.count = 0};
-    filter_match(b, sn_bytes_text(name), hit, &h);
+    filter_match(b, &b->shared, sn_bytes_text(name), hit, &h);
     return h;
 }
 
@@ -117,11 +117,10 @@ static void nothing_remains_of_filters_that_nobody_wants(void **state)
     assert_int_equal(match(b, "a/b").count, 2);
     subscribe_remove_all(b, session(b));
     assert_int_equal(match(b, "a/b").count, 0);
-    subscribe_broker_up(b, false);
-    b->broker = BROKER_IS_UP; /* the list of what the broker must hear is worked off */
-    subscribe_broker_up(b, false);
-    b->broker = BROKER_IS_DOWN;
-    assert_null(b->filters_first);
+    b->shared.state = UPSTREAM_UP; /* the list of what the broker must hear is worked off */
+    subscribe_up(b, &b->shared, false);
+    b->shared.state = UPSTREAM_DOWN;
+    assert_null(b->shared.filters_first);
     assert_int_equal(arena_used(&b->arena), used);
 }
 
@@ -135,7 +134,7 @@ static void a_very_deep_name_is_matched_as_far_as_the_limit(void **state)
     add(b, "#");
     add(b, "+/+/#");
     struct hits h = {.count = 0};
-    filter_match(b, sn_bytes(deep, sizeof(deep)), hit, &h);
+    filter_match(b, &b->shared, sn_bytes(deep, sizeof(deep)), hit, &h);
     assert_int_equal(h.count, 2);
 }
 

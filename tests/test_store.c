@@ -68,8 +68,9 @@ static void note_replayed(void *ctx, const struct bridge_event *e)
                  "\n",
                  e->queue.queue, e->queue.first, e->queue.last, e->queue.count, e->queue.bytes);
     else if (e->type == BRIDGE_ON_OPEN)
-        snprintf(at, room, "open %" PRIu64 " session %" PRIu32 " mid %u flags %u\n", e->open.seq,
-                 e->open.session, e->open.mid, e->open.flags);
+        snprintf(at, room,
+                 "open %" PRIu64 " queue %" PRIu32 " session %" PRIu32 " mid %u flags %u\n",
+                 e->open.seq, e->open.queue, e->open.session, e->open.mid, e->open.flags);
     else
         snprintf(at, room, "?\n");
 }
@@ -683,6 +684,8 @@ static void replay_gives_records_then_queues_then_open_exchanges(void **state)
     const uint64_t both = put(qos2);
     qos2.store.message.queue = 7;
     put(qos2); /* 6: to a sensor, none of ours */
+    qos2.store.message.queue = BRIDGE_QUEUE_OWN + 7;
+    put(qos2); /* 7: from it, by a connection of its own */
     put(mark(0, released, BRIDGE_FLAG_RELEASED));
     put(mark(0, delivered, BRIDGE_FLAG_DELIVERED));
     put(mark(0, both, BRIDGE_FLAG_DELIVERED | BRIDGE_FLAG_RELEASED));
@@ -700,9 +703,11 @@ static void replay_gives_records_then_queues_then_open_exchanges(void **state)
                                   "record 2 4 1 f1\n"
                                   "queue 0: 2..3 count 2 bytes 18\n"
                                   "queue 7: 1..6 count 2 bytes 17\n"
-                                  "open 2 session 5 mid 77 flags 0\n"
-                                  "open 4 session 5 mid 77 flags 4\n"
-                                  "open 5 session 5 mid 77 flags 6\n");
+                                  "queue 2147483655: 7..7 count 1 bytes 9\n"
+                                  "open 2 queue 0 session 5 mid 77 flags 0\n"
+                                  "open 4 queue 0 session 5 mid 77 flags 4\n"
+                                  "open 5 queue 0 session 5 mid 77 flags 6\n"
+                                  "open 7 queue 2147483655 session 5 mid 77 flags 0\n");
 }
 
 static void erasing_a_session_takes_its_records_and_its_queue(void **state)
@@ -716,6 +721,7 @@ static void erasing_a_session_takes_its_records_and_its_queue(void **state)
     put(message(4, "x"));
     put(message(5, "y"));
     put(message(0, "from five")); /* session 5, to the broker */
+    put(message(BRIDGE_QUEUE_OWN + 5, "so is this"));
     commit();
     put(erase(5, 0, 0));
     put(erase(4, BRIDGE_RECORD_TOPIC, 1)); /* there is none */
@@ -724,7 +730,8 @@ static void erasing_a_session_takes_its_records_and_its_queue(void **state)
     assert_string_equal(replayed, "record 0 5 0 account\n"
                                   "record 4 1 0 four\n"
                                   "queue 0: 7..7 count 1 bytes 9\n"
-                                  "queue 4: 5..5 count 1 bytes 1\n");
+                                  "queue 4: 5..5 count 1 bytes 1\n"
+                                  "queue 2147483653: 8..8 count 1 bytes 10\n");
 }
 
 static void tickets_go_on_where_they_ended(void **state)
@@ -955,7 +962,7 @@ static void the_golden_file_of_format_1_opens(void **state)
                                   "record 2 3 9 plant/9\n"
                                   "queue 0: 1..1 count 1 bytes 4\n"
                                   "queue 2: 3..3 count 1 bytes 4\n"
-                                  "open 2 session 2 mid 513 flags 4\n");
+                                  "open 2 queue 0 session 2 mid 513 flags 4\n");
     assert_int_equal(next_ticket, 8);
     put(fetch(2, 0, 10));
     store_flush(store);
