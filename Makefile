@@ -71,6 +71,9 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call SHOW,CC)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+# The shipped profiles are a part of the program.
+$(BUILD)/sim/profile_ini.o: sim/profiles.conf
+
 $(BUILD)/libmqttsn.a: $(MQTTSN_O)
 	@rm -f $@
 	$(call SHOW,AR)ar rcs $@ $^
