@@ -34,6 +34,10 @@
 #define BRIDGE_LINKS_MAX 32
 #define BRIDGE_IDS_MAX   8 /* subscriptions that one copy of a message names */
 
+#define BRIDGE_CLASSES_MAX       16 /* with the default class, number 0 */
+#define BRIDGE_PRIORITIES        8  /* of classes: 0 goes first, 7 last */
+#define BRIDGE_PRIORITY_STANDARD 3
+
 struct bridge; /* lives in the memory handed to bridge_init() */
 
 /* ---- what is stored -------------------------------------------------------- */
@@ -266,6 +270,9 @@ struct bridge_action {
         } disconnect;
         struct {
             uint32_t conn;
+            uint32_t expiry_s;  /* MQTT 5: what is left of the message's time; 0: no limit */
+            uint16_t link;      /* that its sensor is on; UINT16_MAX: not known */
+            int16_t signal_dbm; /* that it was received with; 0: not known, as yet no link says */
             struct bridge_message message;
         } publish;
         struct {
@@ -311,6 +318,22 @@ struct bridge_link_config {
     bool gwinfo_broadcast;   /* SEARCHGW is answered to everybody, not to the asker alone */
 };
 
+/* What stays when a bound is reached. */
+enum bridge_keep {
+    BRIDGE_KEEP_REFUSE, /* what is there; the sensor hears congestion and keeps its message */
+    BRIDGE_KEEP_OLDEST, /* what is there; the new message is dropped */
+    BRIDGE_KEEP_NEWEST, /* the new message; the oldest ones of its class are dropped */
+};
+
+/* A class of messages, by topic. Class 0 holds what no other matches. */
+struct bridge_class_config {
+    const char *name;
+    const char *topics; /* filters, see classes.h; NULL in class 0 */
+    uint8_t priority;   /* 0 goes first, to 7 */
+    uint8_t keep;       /* enum bridge_keep */
+    uint32_t expire_s;  /* messages are dropped when they have waited so long; 0: never */
+};
+
 struct bridge_predefined {
     const char *client; /* NULL: every client; that of a client wins */
     uint16_t tid;
@@ -335,6 +358,8 @@ struct bridge_config {
     uint32_t awake_messages; /* given to a sleeper per wake; 0: all */
     const struct bridge_link_config *links;
     size_t link_count;
+    const struct bridge_class_config *classes; /* by number; may be none */
+    size_t class_count;                        /* BRIDGE_CLASSES_MAX at most */
     const struct bridge_predefined *predefined;
     size_t predefined_count;
     uint64_t seed; /* of back-off jitter and hash tables */

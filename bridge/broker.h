@@ -42,9 +42,11 @@ struct broker_options {
     bool verify;           /* check the server's certificate and name */
     uint16_t keepalive_s;
     uint16_t connect_timeout_s;
-    uint16_t max_inflight;     /* upper bound of the window reported with BROKER_UP */
-    uint8_t protocol;          /* 5, falls back to 4 (3.1.1) when the broker refuses 5; or 4 */
-    uint32_t session_expiry_s; /* how long the broker keeps our session, MQTT 5 */
+    uint16_t max_inflight; /* upper bound of the window reported with BROKER_UP */
+    uint8_t protocol;      /* 5, falls back to 4 (3.1.1) when the broker refuses 5; or 4 */
+    bool user_properties;  /* tell what the core knows of a message, MQTT 5 */
+    const struct bridge_link_config *links; /* their names, for that */
+    uint32_t session_expiry_s;              /* how long the broker keeps our session, MQTT 5 */
 };
 
 /* Starts the threads, connects nothing. Returns 0, or -1 with one line for the

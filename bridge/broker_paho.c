@@ -58,23 +58,24 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BUCKETS          256u /* of the table of connections; a power of two */
-#define QOS0_IN_PAHO     500u /* QoS 0 messages in Paho's queue before we wait */
-#define RECEIVED_MAX     65536u
-#define RECEIVED_OCTETS  (64u * 1024u * 1024u)
-#define WAITING_MAX      65536u /* commands of the loop before QoS 0 is refused */
-#define WAITING_OCTETS   (64u * 1024u * 1024u)
-#define DISCONNECT_MS    500u  /* for a DISCONNECT to go out */
-#define KICK_MS          5u    /* without progress, until Paho is signalled again */
-#define KICK_MAX_MS      160u  /* the same after several in vain */
-#define REACH_MS         1000u /* to find out why a broker cannot be reached */
-#define GIVE_UP_MS       4000u /* broker_close: beyond this the thread is left behind */
-#define STALLED_MS       5000u
-#define WHY_MAX          240u
-#define PACKET_OVERHEAD  16u /* of a PUBLISH without topic and payload, at most */
-#define PROTOCOL_5       5u
-#define PROTOCOL_3_1_1   4u
-#define RECEIVE_MAX_NONE 65535u
+#define BUCKETS             256u /* of the table of connections; a power of two */
+#define QOS0_IN_PAHO        500u /* QoS 0 messages in Paho's queue before we wait */
+#define RECEIVED_MAX        65536u
+#define RECEIVED_OCTETS     (64u * 1024u * 1024u)
+#define WAITING_MAX         65536u /* commands of the loop before QoS 0 is refused */
+#define WAITING_OCTETS      (64u * 1024u * 1024u)
+#define DISCONNECT_MS       500u  /* for a DISCONNECT to go out */
+#define KICK_MS             5u    /* without progress, until Paho is signalled again */
+#define KICK_MAX_MS         160u  /* the same after several in vain */
+#define REACH_MS            1000u /* to find out why a broker cannot be reached */
+#define GIVE_UP_MS          4000u /* broker_close: beyond this the thread is left behind */
+#define STALLED_MS          5000u
+#define WHY_MAX             240u
+#define PACKET_OVERHEAD     24u  /* of a PUBLISH without topic, payload and user properties */
+#define USER_PROPERTIES_MAX 128u /* octets of all of them */
+#define PROTOCOL_5          5u
+#define PROTOCOL_3_1_1      4u
+#define RECEIVE_MAX_NONE    65535u
 /* MQTT 3.1.1 has no receive maximum, but brokers have one: mosquitto 2.0 acknowledges and forgets a
  * message beyond 20 in flight, then hangs up. */
 #define RECEIVE_MAX_3_1_1 21u
@@ -103,6 +104,12 @@ struct command {
     size_t body_len;
     size_t client_id;
     size_t client_id_len;
+
+    /* of a PUBLISH, for its properties */
+    uint32_t expiry_s;
+    uint64_t received_ms;
+    uint16_t link;
+    int16_t signal_dbm;
 };
 
 struct notice {
@@ -1506,6 +1513,48 @@ static MQTTAsync_responseOptions answer_to(struct flight *f)
     return o;
 }
 
+static void add_user_property(MQTTProperties *all, const char *name, const char *value)
+{
+    /* Paho copies both; its pointers are not const for historical reasons. */
+    MQTTProperty p = {.identifier = MQTTPROPERTY_CODE_USER_PROPERTY};
+    memcpy(&p.value.data.data, &name, sizeof name);
+    memcpy(&p.value.value.data, &value, sizeof value);
+    p.value.data.len = (int)strlen(name);
+    p.value.value.len = (int)strlen(value);
+    MQTTProperties_add(all, &p);
+}
+
+/* What we know of a message that its topic and payload do not say. */
+static void add_user_properties(const struct broker *b, const struct command *command,
+                                MQTTProperties *all)
+{
+    const time_t seconds = (time_t)(command->received_ms / 1000);
+    struct tm utc;
+    char day[32];
+    char text[48];
+    if (command->link != UINT16_MAX && b->options.links != NULL)
+        add_user_property(all, "link", b->options.links[command->link].name);
+    if (gmtime_r(&seconds, &utc) != NULL && strftime(day, sizeof day, "%FT%T", &utc) > 0) {
+        snprintf(text, sizeof text, "%s.%03uZ", day, (unsigned)(command->received_ms % 1000));
+        add_user_property(all, "received", text);
+    }
+    if (command->signal_dbm != 0) {
+        snprintf(text, sizeof text, "%d", command->signal_dbm);
+        add_user_property(all, "signal", text);
+    }
+}
+
+static void add_publish_properties(const struct connection *c, const struct command *command,
+                                   MQTTProperties *all)
+{
+    const size_t room = c->max_packet == 0 ? SIZE_MAX : c->max_packet;
+    if (command->expiry_s != 0)
+        add_property(all, MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL, command->expiry_s);
+    if (c->broker->options.user_properties &&
+        command->text_len + command->body_len + PACKET_OVERHEAD + USER_PROPERTIES_MAX <= room)
+        add_user_properties(c->broker, command, all);
+}
+
 static void do_publish(struct broker *b, const struct command *command)
 {
     const char *topic = (const char *)broker_mail_at(&b->working, command->text);
@@ -1521,8 +1570,11 @@ static void do_publish(struct broker *b, const struct command *command)
     m.qos = f->qos;
     m.retained = command->retain;
     MQTTAsync_responseOptions o = answer_to(f);
+    if (c->handle_protocol == PROTOCOL_5)
+        add_publish_properties(c, command, &m.properties);
     const uint8_t qos = f->qos;
     const int rc = MQTTAsync_sendMessage(c->handle, topic, &m, &o);
+    MQTTProperties_free(&m.properties);
     if (rc != MQTTASYNC_SUCCESS) {
         publish_not_taken(c, f, rc);
     } else if (qos > 0) {
@@ -1963,6 +2015,10 @@ static void put_command(struct broker *b, const struct bridge_action *a)
         c.seq = a->publish.message.seq;
         c.qos = a->publish.message.qos;
         c.retain = (a->publish.message.flags & BRIDGE_FLAG_RETAIN) != 0;
+        c.expiry_s = a->publish.expiry_s;
+        c.received_ms = a->publish.message.received_ms;
+        c.link = a->publish.link;
+        c.signal_dbm = a->publish.signal_dbm;
         text = a->publish.message.topic;
         body = a->publish.message.payload;
     } else {

@@ -7,6 +7,8 @@
  *
  *   [bridge]          the gateway: state, limits, log
  *   [broker]          the MQTT side
+ *   [class NAME]      classes of messages, up to BRIDGE_CLASSES_MAX; the order counts
+ *   [class default]   the one of all other messages
  *   [link NAME]       any number of links up to BRIDGE_LINKS_MAX
  *   [topics]          ID = TOPIC, predefined for every client
  *   [topics CLIENT]   the same for one client; these win
@@ -26,7 +28,7 @@
 
 #define CONFIG_ERRORS_MAX 20  /* lines that config_load() writes before it only counts */
 #define CONFIG_LINE_MAX   197 /* octets of a line without its comment */
-#define CONFIG_NAME_MAX   31  /* octets of a link's name */
+#define CONFIG_NAME_MAX   31  /* octets of a link's or class's name */
 
 enum config_link_type {
     CONFIG_LINK_UDP,
@@ -81,7 +83,8 @@ struct config {
     struct broker_options broker;
     const char *password_file; /* NULL, or where broker.password was read from */
 
-    struct config_link *links; /* bridge.link_count of them, in the order of the file */
+    struct config_link *links;           /* bridge.link_count of them, in the order of the file */
+    struct bridge_class_config *classes; /* bridge.class_count of them */
 
     void **owned; /* every allocation above, for config_free() */
     size_t owned_count;

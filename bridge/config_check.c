@@ -1,6 +1,7 @@
 /* What only several keys together can get wrong, and what one gives another. */
 #include "bridge/config_parts.h"
 
+#include "bridge/classes.h"
 #include "radio/framing.h"
 #include "radio/profile.h"
 
@@ -99,10 +100,28 @@ static void check_bridge(struct config_reading *r)
     }
 }
 
+static void check_classes(struct config_reading *r)
+{
+    const struct config *c = &r->config;
+    for (size_t i = 0; i < c->bridge.class_count; i++) {
+        const unsigned line = line_of(r->classes[i].key, CONFIG_IN_CLASS, "topics");
+        const char *at = c->classes[i].topics == NULL ? "" : c->classes[i].topics;
+        struct sn_bytes filter;
+        if (i == 0 && line != 0) {
+            config_fault(r, line,
+                         "[class default] topics: found, but this class is for all that "
+                         "no other matches");
+        } else if (i > 0 && !classes_next_filter(&at, &filter)) {
+            config_fault(r, line != 0 ? line : r->classes[i].section,
+                         "[class %s] topics: missing, required", c->classes[i].name);
+        }
+    }
+}
+
 /* ---- links ------------------------------------------------------------------ */
 
 static const struct radio_profile *find_profile(struct config_reading *r, struct config_link *l,
-                                                const struct link_lines *lines)
+                                                const struct section_lines *lines)
 {
     if (l->profile == NULL) {
         l->profile = l->type == CONFIG_LINK_UDP ? RADIO_PROFILE_UDP : RADIO_PROFILE_SERIAL;
@@ -134,7 +153,7 @@ static void adopt_port(struct radio_profile *p, const struct config_link *l)
 
 /* Fills in what the file does not say. */
 static void apply_profile(struct config_reading *r, struct config_link *l,
-                          const struct link_lines *lines)
+                          const struct section_lines *lines)
 {
     const bool is_given = l->profile != NULL;
     struct radio_profile p = *find_profile(r, l, lines);
@@ -171,7 +190,7 @@ static void apply_profile(struct config_reading *r, struct config_link *l,
 }
 
 static void check_serial(struct config_reading *r, const struct config_link *l,
-                         const struct link_lines *lines)
+                         const struct section_lines *lines)
 {
     enum radio_framing framing;
     if (l->device == NULL) {
@@ -188,7 +207,7 @@ static void check_serial(struct config_reading *r, const struct config_link *l,
 }
 
 static void check_udp(struct config_reading *r, struct config_link *l,
-                      const struct link_lines *lines)
+                      const struct section_lines *lines)
 {
     struct config_endpoint e;
     struct config_endpoint listen;
@@ -217,7 +236,7 @@ static void check_udp(struct config_reading *r, struct config_link *l,
     }
 }
 
-static void check_link(struct config_reading *r, struct config_link *l, struct link_lines *lines)
+static void check_link(struct config_reading *r, struct config_link *l, struct section_lines *lines)
 {
     const char *name = l->core.name;
     if (line_of(lines->key, CONFIG_IN_LINK, "type") == 0) {
@@ -309,5 +328,6 @@ void config_complete(struct config_reading *r)
     check_bridge(r);
     read_password(r);
     check_broker(r);
+    check_classes(r);
     check_links(r);
 }

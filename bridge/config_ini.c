@@ -7,6 +7,7 @@
  */
 #include "bridge/config_parts.h"
 
+#include "bridge/classes.h"
 #include "mqttsn/topic.h"
 
 #include <assert.h>
@@ -20,8 +21,8 @@
 #define SECTION_MARK "\x01=" /* a line of ours behind each section's line, see read_line() */
 #define TID_MAX      0xFFFE  /* 0 and 0xFFFF are reserved, 5.3.11 */
 
-/* "link" and "topics" may be followed by a name. */
-static const char *const section_words[] = {"bridge", "broker", "link", "topics"};
+/* "link", "class" and "topics" may be followed by a name. */
+static const char *const section_words[] = {"bridge", "broker", "class", "link", "topics"};
 
 /* ---- owning and complaining ---------------------------------------------- */
 
@@ -114,8 +115,8 @@ static bool check_line(struct config_reading *r, const char *line)
     if (line[0] == '[') {
         if (strchr(line, ']') != line + len - 1) {
             config_fault(r, r->number,
-                         "found \"%s\", a section is [bridge], [broker], [link NAME], "
-                         "[topics] or [topics CLIENT]",
+                         "found \"%s\", a section is [bridge], [broker], [class NAME], "
+                         "[link NAME], [topics] or [topics CLIENT]",
                          line);
             r->section = CONFIG_IN_NOTHING;
             return false;
@@ -227,6 +228,7 @@ static void fault_unknown_key(struct config_reading *r, const char *name)
     if (elsewhere != NULL) {
         config_fault(r, r->number, "[%s] %s: unknown here, it belongs into [%s]", r->title, name,
                      config_is_link_key(elsewhere)            ? "link NAME"
+                     : elsewhere->section == CONFIG_IN_CLASS  ? "class NAME"
                      : elsewhere->section == CONFIG_IN_BRIDGE ? "bridge"
                                                               : "broker");
     } else if (near != NULL) {
@@ -253,8 +255,8 @@ static void fault_unknown_section(struct config_reading *r, const char *word)
     } else {
         config_fault(
             r, r->number,
-            "[%s]: unknown section, allowed are [bridge], [broker], [link NAME], [topics] and "
-            "[topics CLIENT]",
+            "[%s]: unknown section, allowed are [bridge], [broker], [class NAME], [link NAME], "
+            "[topics] and [topics CLIENT]",
             r->title);
     }
 }
@@ -296,6 +298,20 @@ static bool check_text(struct config_reading *r, const struct config_key *k, con
     return false;
 }
 
+static void check_filters(struct config_reading *r, const struct config_key *k, const char *value)
+{
+    const char *at = value;
+    struct sn_bytes filter;
+    while (classes_next_filter(&at, &filter)) {
+        const enum sn_fault f = sn_topic_check_filter(filter);
+        if (f != SN_OK) {
+            config_fault(r, r->number, "[%s] %s: found \"%.*s\" (%s), allowed are topic filters",
+                         r->title, k->name, (int)filter.len, (const char *)filter.data,
+                         sn_fault_name(f));
+        }
+    }
+}
+
 /* Puts a value into its field, or writes a line. */
 static void take_value(struct config_reading *r, const struct config_key *k, void *owner,
                        const char *value)
@@ -335,6 +351,9 @@ static void take_value(struct config_reading *r, const struct config_key *k, voi
             fault_in_value(r, r->number, k, value);
             return;
         }
+        break;
+    case CONFIG_FILTERS:
+        check_filters(r, k, value);
         break;
     case CONFIG_TEXT:
         if (strlen(value) < k->min || strlen(value) > k->max) {
@@ -380,16 +399,26 @@ static void set_defaults(struct config *c, enum config_section section, void *ow
 
 /* ---- what inih calls ----------------------------------------------------- */
 
-static void start_link(struct config_reading *r, const char *name)
+/* Names stand in tables and in JSON as they are. */
+static bool check_name(struct config_reading *r, const char *what, const char *name)
 {
-    struct config *c = &r->config;
     const size_t len = strlen(name);
     const char *letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
 
     if (len == 0 || len > CONFIG_NAME_MAX || name[strspn(name, letters)] != '\0') {
         config_fault(r, r->number,
-                     "[%s]: a link needs a name of 1 to %d letters, digits, \"-\", \"_\" or \".\"",
-                     r->title, CONFIG_NAME_MAX);
+                     "[%s]: a %s needs a name of 1 to %d letters, digits, \"-\", \"_\" or \".\"",
+                     r->title, what, CONFIG_NAME_MAX);
+        return false;
+    }
+    return true;
+}
+
+static void start_link(struct config_reading *r, const char *name)
+{
+    struct config *c = &r->config;
+
+    if (!check_name(r, "link", name)) {
         return;
     }
     for (size_t i = 0; i < c->bridge.link_count; i++) {
@@ -408,9 +437,40 @@ static void start_link(struct config_reading *r, const char *name)
     struct config_link *l = &c->links[c->bridge.link_count];
     set_defaults(c, CONFIG_IN_LINK, l);
     l->core.name = config_own_text(c, name);
-    r->links[c->bridge.link_count] = (struct link_lines){.section = r->number};
+    r->links[c->bridge.link_count] = (struct section_lines){.section = r->number};
     c->bridge.link_count++;
     r->section = CONFIG_IN_LINK;
+}
+
+static void start_class(struct config_reading *r, const char *name)
+{
+    struct config *c = &r->config;
+    size_t at = 0;
+
+    if (!check_name(r, "class", name)) {
+        return;
+    }
+    while (at < c->bridge.class_count && strcmp(c->classes[at].name, name) != 0) {
+        at++;
+    }
+    if (at < c->bridge.class_count && r->classes[at].section != 0) {
+        config_fault(r, r->number, "[%s]: this class stands already in line %u, names must differ",
+                     r->title, r->classes[at].section);
+        return;
+    }
+    if (at == BRIDGE_CLASSES_MAX) {
+        config_fault(r, r->number, "[%s]: one class too many, at most %d are allowed", r->title,
+                     BRIDGE_CLASSES_MAX);
+        return;
+    }
+    if (at == c->bridge.class_count) {
+        set_defaults(c, CONFIG_IN_CLASS, &c->classes[at]);
+        c->classes[at].name = config_own_text(c, name);
+        c->bridge.class_count++;
+    }
+    r->classes[at].section = r->number;
+    r->class = at;
+    r->section = CONFIG_IN_CLASS;
 }
 
 static void start_topics(struct config_reading *r, const char *client)
@@ -440,6 +500,8 @@ static void start_section(struct config_reading *r, const char *title)
 
     if (strcmp(word, "link") == 0) {
         start_link(r, name);
+    } else if (strcmp(word, "class") == 0) {
+        start_class(r, name);
     } else if (strcmp(word, "topics") == 0) {
         start_topics(r, name);
     } else if (name[0] != '\0' && (strcmp(word, "bridge") == 0 || strcmp(word, "broker") == 0)) {
@@ -503,8 +565,10 @@ static void take_key(struct config_reading *r, const char *name, const char *val
         return;
     }
     const size_t last = r->config.bridge.link_count - 1; /* not used outside of a link */
-    unsigned *line = r->section == CONFIG_IN_LINK ? &r->links[last].key[config_key_index(k)]
-                                                  : &r->key_line[config_key_index(k)];
+    unsigned *lines = r->section == CONFIG_IN_LINK    ? r->links[last].key
+                      : r->section == CONFIG_IN_CLASS ? r->classes[r->class].key
+                                                      : r->key_line;
+    unsigned *line = &lines[config_key_index(k)];
     if (*line != 0) {
         config_fault(r, r->number, "[%s] %s: stands already in line %u, once is allowed", r->title,
                      name, *line);
@@ -515,6 +579,8 @@ static void take_key(struct config_reading *r, const char *name, const char *val
         const unsigned before = r->faults;
         take_value(r, k, &r->config.links[last], value);
         r->links[last].faulty |= r->faults > before;
+    } else if (r->section == CONFIG_IN_CLASS) {
+        take_value(r, k, &r->config.classes[r->class], value);
     } else {
         take_value(r, k, &r->config, value);
     }
@@ -535,6 +601,7 @@ static int take(void *user, const char *section, const char *name, const char *v
     case CONFIG_IN_BRIDGE:
     case CONFIG_IN_BROKER:
     case CONFIG_IN_LINK:
+    case CONFIG_IN_CLASS:
         take_key(r, name, value);
         break;
     case CONFIG_IN_TOPICS:
@@ -561,6 +628,8 @@ static void gather(struct config_reading *r)
         cores[i] = c->links[i].core;
     }
     c->bridge.links = cores;
+    c->bridge.classes = c->classes;
+    c->broker.links = cores;
 }
 
 int config_load(const char *path, struct config *out, FILE *errors)
@@ -573,6 +642,12 @@ int config_load(const char *path, struct config *out, FILE *errors)
     r->config.links = calloc(BRIDGE_LINKS_MAX, sizeof *r->config.links);
     assert(r->config.links != NULL);
     config_own(&r->config, r->config.links);
+    r->config.classes = calloc(BRIDGE_CLASSES_MAX, sizeof *r->config.classes);
+    assert(r->config.classes != NULL);
+    config_own(&r->config, r->config.classes);
+    set_defaults(&r->config, CONFIG_IN_CLASS, &r->config.classes[0]);
+    r->config.classes[0].name = "default";
+    r->config.bridge.class_count = 1;
     set_defaults(&r->config, CONFIG_IN_BRIDGE, &r->config);
     set_defaults(&r->config, CONFIG_IN_BROKER, &r->config);
 

@@ -21,6 +21,7 @@ enum config_section {
     CONFIG_IN_LINK, /* and for both types of links: */
     CONFIG_IN_UDP,
     CONFIG_IN_SERIAL,
+    CONFIG_IN_CLASS,
     CONFIG_IN_TOPICS,
     CONFIG_IN_NOTHING, /* unknown or faulty */
 };
@@ -28,6 +29,7 @@ enum config_section {
 /* See the head of config.def. */
 enum config_type {
     CONFIG_NUMBER,
+    CONFIG_FILTERS,
     CONFIG_FLAG,
     CONFIG_WORD,
     CONFIG_TEXT,
@@ -41,7 +43,7 @@ struct config_key {
     enum config_section section;
     const char *name;
     enum config_type type;
-    size_t offset; /* in struct config, or in struct config_link */
+    size_t offset; /* in struct config, config_link or bridge_class_config */
     size_t size;
     const char *standard; /* the default as text */
     uint64_t min;
@@ -66,7 +68,7 @@ bool config_is_text(const struct config_key *k);
 const struct config_key *config_find_key(enum config_section s, const char *name);
 size_t config_key_index(const struct config_key *k);
 
-/* The field of a key in its owner, a struct config or struct config_link. */
+/* The field of a key in its owner, see config_key.offset. */
 uint64_t config_get_number(const struct config_key *k, const void *owner);
 void config_set_number(const struct config_key *k, void *owner, uint64_t value);
 const char *config_get_text(const struct config_key *k, const void *owner);
@@ -97,10 +99,10 @@ bool config_same_client(const char *a, const char *b);
 
 /* ---- a file while it is read ------------------------------------------------- */
 
-/* Where in the file something stood. */
-struct link_lines {
-    unsigned section;
-    bool faulty; /* a line was written about it: do not compare what is left of it */
+/* Where in the file a link or class stood. */
+struct section_lines {
+    unsigned section; /* 0: nowhere */
+    bool faulty;      /* a line was written about it: do not compare what is left of it */
     unsigned key[CONFIG_KEY_COUNT]; /* 0: not in the file */
 };
 
@@ -120,7 +122,9 @@ struct config_reading {
     char title[CONFIG_SECTION_MAX + 1]; /* the section as it is written, for messages */
     const char *topics_client;
     unsigned key_line[CONFIG_KEY_COUNT]; /* of [bridge] and [broker] */
-    struct link_lines links[BRIDGE_LINKS_MAX];
+    struct section_lines links[BRIDGE_LINKS_MAX];
+    struct section_lines classes[BRIDGE_CLASSES_MAX];
+    size_t class;                         /* whose keys these are, in CONFIG_IN_CLASS */
     struct bridge_predefined *predefined; /* owned; grows by doubling */
     size_t predefined_size;
 };

@@ -14,6 +14,7 @@
 #define OWNER_LINK   struct config_link
 #define OWNER_UDP    struct config_link
 #define OWNER_SERIAL struct config_link
+#define OWNER_CLASS  struct bridge_class_config
 #define FROM_PROFILE CONFIG_FROM_PROFILE
 
 const struct config_key config_keys[] = {
@@ -41,7 +42,7 @@ bool config_is_link_key(const struct config_key *k)
 bool config_is_text(const struct config_key *k)
 {
     return k->type == CONFIG_TEXT || k->type == CONFIG_CHOICE || k->type == CONFIG_FILE ||
-           k->type == CONFIG_URL || k->type == CONFIG_ADDRESS;
+           k->type == CONFIG_URL || k->type == CONFIG_ADDRESS || k->type == CONFIG_FILTERS;
 }
 
 static bool is_secret(const struct config_key *k)
@@ -152,6 +153,9 @@ void config_print_allowed(const struct config_key *k, FILE *out)
     case CONFIG_NUMBER:
         fprintf(out, "a whole number from %llu to %llu", (unsigned long long)k->min,
                 (unsigned long long)k->max);
+        break;
+    case CONFIG_FILTERS:
+        fputs("topic filters, separated by commas or spaces", out);
         break;
     case CONFIG_FLAG:
         fputs("no or yes", out);
@@ -325,6 +329,14 @@ void config_print(const struct config *c, FILE *out)
             }
         }
     }
+    for (size_t n = 0; n < c->bridge.class_count; n++) {
+        fprintf(out, "\n[class %s]\n", c->classes[n].name);
+        for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
+            if (config_keys[i].section == CONFIG_IN_CLASS) {
+                print_key(&config_keys[i], &c->classes[n], out);
+            }
+        }
+    }
     for (size_t n = 0; n < c->bridge.link_count; n++) {
         const struct config_link *l = &c->links[n];
         const enum config_section kind =
@@ -364,6 +376,8 @@ void config_print_help(FILE *out)
 {
     print_help_section(CONFIG_IN_BRIDGE, "[bridge]", out);
     print_help_section(CONFIG_IN_BROKER, "[broker]", out);
+    print_help_section(CONFIG_IN_CLASS,
+                       "[class NAME]  classes of messages; [class default] is for all others", out);
     print_help_section(CONFIG_IN_LINK, "[link NAME]  any number of links", out);
     print_help_section(CONFIG_IN_UDP, "[link NAME]  with type = udp", out);
     print_help_section(CONFIG_IN_SERIAL, "[link NAME]  with type = serial", out);

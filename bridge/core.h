@@ -5,6 +5,7 @@
  *   upstream.c    connections to the broker: made, lost, found by number
  *   clients.c     sessions: found by number, client id, address; made, dropped
  *   names.c       topic names, each held once; topic ids of a session
+ *   classes.c     which class of messages a topic belongs to
  *   connect.c     CONNECT with its will dialogue, DISCONNECT, PINGREQ, loss
  *   uplink.c      REGISTER and PUBLISH from sensors, and on to the broker
  *   subscribe.c   SUBSCRIBE, UNSUBSCRIBE, and their like at the broker
@@ -22,6 +23,7 @@
 
 #include "bridge/arena.h"
 #include "bridge/bridge.h"
+#include "bridge/classes.h"
 #include "bridge/table.h"
 #include "bridge/timers.h"
 #include "mqttsn/retry.h"
@@ -33,11 +35,14 @@
 
 /* ---- topic names and ids ---------------------------------------------------- */
 
+#define NAME_CLASS_UNKNOWN UINT8_MAX
+
 /* A topic name or filter. Held once however many use it. */
 struct name {
     struct table_link link;
     uint32_t refs;
     uint16_t len;
+    uint8_t class; /* NAME_CLASS_UNKNOWN until name_class() is asked */
     uint8_t text[];
 };
 
@@ -501,7 +506,8 @@ static inline struct sn_bytes blob_bytes(const struct blob *blob)
 struct name *name_take(struct bridge *b, struct sn_bytes text); /* NULL: memory is out */
 struct name *name_find(const struct bridge *b, struct sn_bytes text);
 struct name *name_share(struct name *n);
-void name_put(struct bridge *b, struct name *n); /* NULL is allowed */
+void name_put(struct bridge *b, struct name *n);            /* NULL is allowed */
+uint8_t name_class(const struct bridge *b, struct name *n); /* of a topic's messages */
 static inline struct sn_bytes name_bytes(const struct name *n)
 {
     return n == NULL ? sn_bytes(NULL, 0) : sn_bytes(n->text, n->len);

@@ -20,6 +20,8 @@
 struct fan_out {
     struct bridge *b;
     struct upstream *upstream; /* that it came by */
+    uint8_t class;
+    uint64_t expires_ms;
     const struct bridge_event *event;
     struct session *first; /* everybody who may get it, once */
     bool named;            /* the copy names filters, and we know them */
@@ -196,14 +198,16 @@ static bool has_id(const struct bridge *b, const struct session *s, struct sn_by
 }
 
 /* Returns whether the message is to be durable before the broker may forget it. */
-static bool queue_for(struct bridge *b, struct session *s, const struct bridge_event *event)
+static bool queue_for(struct session *s, const struct fan_out *out)
 {
+    struct bridge *b = out->b;
+    const struct bridge_event *event = out->event;
     struct bridge_message m = {
         .queue = s->number,
         .session = s->number,
         .received_ms = b->now_ms,
-        .expires_ms =
-            event->message.expiry_s == 0 ? 0 : b->now_ms + (uint64_t)event->message.expiry_s * 1000,
+        .expires_ms = out->expires_ms,
+        .class = out->class,
         .qos = event->message.qos < s->match_qos ? event->message.qos : s->match_qos,
         .flags = event->message.retain ? BRIDGE_FLAG_RETAIN : 0,
         .topic = event->message.topic,
@@ -254,9 +258,12 @@ void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_
         accept(b, event->message.token);
         return;
     }
+    out.class = classes_match(b->config, event->message.topic);
+    out.expires_ms =
+        classes_expires_ms(classes_at(b->config, out.class), b->now_ms, event->message.expiry_s, 0);
     uint64_t owed = 0; /* the last copy that is to be durable */
     for (struct session *s = out.first; s != NULL; s = s->match_next)
-        if (queue_for(b, s, event))
+        if (queue_for(s, &out))
             owed = b->seq;
 
     /* The broker may forget it once every copy is on the disk (or it need not be). */

@@ -37,6 +37,7 @@ struct name *name_take(struct bridge *b, struct sn_bytes text)
     if (n == NULL)
         return NULL;
     n->refs = 1;
+    n->class = NAME_CLASS_UNKNOWN;
     n->len = (uint16_t)text.len;
     memcpy(n->text, text.data, text.len);
     table_add(&b->names, &n->link, name_hash(b, text));
@@ -49,6 +50,13 @@ void name_put(struct bridge *b, struct name *n)
         return;
     table_remove(&n->link);
     arena_put(&b->arena, n);
+}
+
+uint8_t name_class(const struct bridge *b, struct name *n)
+{
+    if (n->class == NAME_CLASS_UNKNOWN)
+        n->class = classes_match(b->config, name_bytes(n));
+    return n->class;
 }
 
 /* ---- topic ids of a session ----------------------------------------------------- */

@@ -325,10 +325,13 @@ void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer
         return;
     }
     struct upstream *u = upstream_of(b, s);
+    const uint8_t class = name_class(b, topic);
     struct bridge_message m = {
         .queue = u->queue.id,
         .session = s == NULL ? 0 : s->number,
         .received_ms = b->now_ms,
+        .expires_ms = classes_expires_ms(classes_at(b->config, class), b->now_ms, 0, 0),
+        .class = class,
         .qos = anonymous ? 0 : (uint8_t)p->publish.qos,
         .flags = p->publish.retain ? BRIDGE_FLAG_RETAIN : 0,
         .mid = p->publish.mid,
@@ -345,11 +348,14 @@ void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer
 void uplink_will(struct bridge *b, const struct session *s)
 {
     struct upstream *u = upstream_of(b, s);
+    const uint8_t class = name_class(b, s->will.topic);
     const struct bridge_message m = {
         .seq = bridge_next_seq(b),
         .queue = u->queue.id,
         .session = s->number,
         .received_ms = b->now_ms,
+        .expires_ms = classes_expires_ms(classes_at(b->config, class), b->now_ms, 0, 0),
+        .class = class,
         .qos = s->will.qos,
         /* Nobody will release it: a QoS 2 will is complete as it is. */
         .flags = (uint8_t)(BRIDGE_FLAG_RELEASED | (s->will.retain ? BRIDGE_FLAG_RETAIN : 0)),
@@ -508,6 +514,15 @@ static bool may_publish(const struct bridge *b, const struct upstream *u, const 
     return m->qos == 1 || m->seq <= b->durable;
 }
 
+/* What the broker may keep it for: at least a second, for it has not expired. */
+static uint32_t expiry_left_s(const struct bridge *b, const struct message *m)
+{
+    if (m->expires_ms == 0)
+        return 0;
+    const uint64_t left_s = (m->expires_ms - b->now_ms + 999) / 1000;
+    return left_s > UINT32_MAX ? UINT32_MAX : (uint32_t)left_s;
+}
+
 static void publish(struct bridge *b, struct upstream *u, struct message *m)
 {
     u->next_publish = m->next;
@@ -516,8 +531,12 @@ static void publish(struct bridge *b, struct upstream *u, struct message *m)
         u->inflight0++;
     else
         u->inflight++;
+    const struct session *s = clients_find_number(b, m->session);
     struct bridge_action a = {.type = BRIDGE_DO_PUBLISH,
-                              .publish = {.conn = u->conn, .message = queue_message(&u->queue, m)}};
+                              .publish = {.conn = u->conn,
+                                          .expiry_s = expiry_left_s(b, m),
+                                          .link = s == NULL ? UINT16_MAX : s->link,
+                                          .message = queue_message(&u->queue, m)}};
     if (a.publish.message.qos > u->max_qos)
         a.publish.message.qos = u->max_qos;
     bridge_emit(b, &a);

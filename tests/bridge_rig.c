@@ -413,6 +413,7 @@ static void say_message(struct rig *r, const char *verb, const struct bridge_mes
 
 static void say_action(struct rig *r, const struct bridge_action *a)
 {
+    char end[32] = "";
     switch (a->type) {
     case BRIDGE_DO_SEND: /* by sent() */
         return;
@@ -443,7 +444,9 @@ static void say_action(struct rig *r, const struct bridge_action *a)
         say(r, "disconnect broker");
         return;
     case BRIDGE_DO_PUBLISH:
-        say_message(r, "publish", &a->publish.message, "");
+        if (a->publish.expiry_s > 0)
+            snprintf(end, sizeof(end), " expiry %" PRIu32, a->publish.expiry_s);
+        say_message(r, "publish", &a->publish.message, end);
         return;
     case BRIDGE_DO_SUBSCRIBE:
         say(r, "subscribe %" PRIu32 " qos=%u %s%s", a->subscribe.request, a->subscribe.qos,

@@ -169,6 +169,12 @@ static void every_key_reaches_its_field(void **state)
                            "session_expiry_s = 4294967295\n"
                            "reconnect_min_ms = 22\n"
                            "reconnect_max_ms = 23\n"
+                           "user_properties = no\n"
+                           "[class alarm]\n"
+                           "topics = a/#, +/b\n"
+                           "expire_s = 24\n"
+                           "[class default]\n"
+                           "expire_s = 25\n"
                            "[link v6]\n"
                            "type = udp\n"
                            "listen = [::1]:10000\n"
@@ -237,6 +243,14 @@ static void every_key_reaches_its_field(void **state)
     assert_true(c.broker.session_expiry_s == UINT32_MAX);
     assert_int_equal(c.bridge.reconnect_min_ms, 22);
     assert_int_equal(c.bridge.reconnect_max_ms, 23);
+    assert_false(c.broker.user_properties);
+
+    assert_int_equal(c.bridge.class_count, 2);
+    assert_string_equal(c.bridge.classes[0].name, "default");
+    assert_int_equal(c.bridge.classes[0].expire_s, 25);
+    assert_string_equal(c.bridge.classes[1].name, "alarm");
+    assert_string_equal(c.bridge.classes[1].topics, "a/#, +/b");
+    assert_int_equal(c.bridge.classes[1].expire_s, 24);
 
     assert_int_equal(c.bridge.link_count, 2);
     const struct config_link *l = &c.links[0];
@@ -445,7 +459,8 @@ static void an_unknown_section_is_one_line_however_many_keys_it_has(void **state
     (void)state;
     refuses("[borker]\nurl = tcp://x\nclient_id = y\n[serial port]\n[broker two]\n" LAN,
             "conf:1: [borker]: unknown section, did you mean broker?\n"
-            "conf:4: [serial port]: unknown section, allowed are [bridge], [broker], [link NAME], "
+            "conf:4: [serial port]: unknown section, allowed are [bridge], [broker], [class NAME], "
+            "[link NAME], "
             "[topics] and [topics CLIENT]\n"
             "conf:5: [broker two]: a section of this kind has no name, write [broker]\n");
 }
@@ -504,6 +519,34 @@ static void links_have_names_of_their_own(void **state)
             "\".\"\n"
             "conf:7: [link a b]: a link needs a name of 1 to 31 letters, digits, \"-\", \"_\" or "
             "\".\"\n");
+}
+
+static void classes_have_names_and_topics_of_their_own(void **state)
+{
+    (void)state;
+    refuses("[class]\ntopics = a\n"
+            "[class a]\ntopics = x/#/y, ok\n"
+            "[class a]\n"
+            "[class b]\nexpire_s = 1\n"
+            "[class c]\ntopics =\n"
+            "[class default]\ntopics = a\n" LAN,
+            "conf:1: [class]: a class needs a name of 1 to 31 letters, digits, \"-\", \"_\" or "
+            "\".\"\n"
+            "conf:4: [class a] topics: found \"x/#/y\" (bad-filter), allowed are topic filters\n"
+            "conf:5: [class a]: this class stands already in line 3, names must differ\n"
+            "conf:11: [class default] topics: found, but this class is for all that no other "
+            "matches\n"
+            "conf:6: [class b] topics: missing, required\n"
+            "conf:9: [class c] topics: missing, required\n");
+}
+
+static void there_are_only_so_many_classes(void **state)
+{
+    (void)state;
+    char text[2000] = LAN;
+    for (int i = 1; i <= BRIDGE_CLASSES_MAX; i++)
+        sprintf(text + strlen(text), "[class c%d]\ntopics = t\n", i);
+    refuses(text, "conf:33: [class c16]: one class too many, at most 16 are allowed\n");
 }
 
 static void links_do_not_share_a_port_or_device(void **state)
@@ -700,13 +743,17 @@ static void a_line_that_is_nothing_is_refused(void **state)
             "conf:1: log: stands before the first section\n"
             "conf:3: found \"log\", a line is KEY = VALUE, [SECTION] or a comment\n"
             "conf:4: found \"= x\", a line is KEY = VALUE, [SECTION] or a comment\n"
-            "conf:5: found \"[link lan\", a section is [bridge], [broker], [link NAME], [topics] "
+            "conf:5: found \"[link lan\", a section is [bridge], [broker], [class NAME], [link "
+            "NAME], [topics] "
             "or [topics CLIENT]\n"
-            "conf:7: found \"[] x\", a section is [bridge], [broker], [link NAME], [topics] or "
+            "conf:7: found \"[] x\", a section is [bridge], [broker], [class NAME], [link NAME], "
+            "[topics] or "
             "[topics CLIENT]\n"
-            "conf:8: found \"[bridge] x\", a section is [bridge], [broker], [link NAME], [topics] "
+            "conf:8: found \"[bridge] x\", a section is [bridge], [broker], [class NAME], [link "
+            "NAME], [topics] "
             "or [topics CLIENT]\n"
-            "conf:9: []: unknown section, allowed are [bridge], [broker], [link NAME], [topics] "
+            "conf:9: []: unknown section, allowed are [bridge], [broker], [class NAME], [link "
+            "NAME], [topics] "
             "and [topics CLIENT]\n"
             "conf: no [link NAME] section, at least one is required\n");
 }
@@ -786,7 +833,8 @@ static void what_is_printed_loads_to_the_same(void **state)
     write_file("secret", "word\n", 5);
     struct config c = load("[bridge]\nack = broker\nmax_backlog = 5\nlog = warning\n"
                            "[broker]\nurl = wss://h:1/mqtt\nusername = u\npassword_file = secret\n"
-                           "ca_file = a\nprotocol = 3.1.1\nsession_expiry_s = 4294967295\n" LAN
+                           "ca_file = a\nprotocol = 3.1.1\nsession_expiry_s = 4294967295\n"
+                           "[class x]\ntopics = a/# b\nexpire_s = 5\n[class default]\n" LAN
                            "multicast = 225.1.1.1:1884\nadvertise_s = 60\nretries = 0\n" SERIAL
                            "parity = even\nframing = raw\nroam = yes\nqos_minus_one = yes\n"
                            "[topics]\n1 = a/b\n[topics dev7]\n1 = c\n2 = d\n[topics]\n2 = e\n");
@@ -865,6 +913,8 @@ int main(void)
         cmocka_unit_test(the_transparent_mode_is_refused_for_now),
         cmocka_unit_test(a_key_stands_once),
         cmocka_unit_test(links_have_names_of_their_own),
+        cmocka_unit_test(classes_have_names_and_topics_of_their_own),
+        cmocka_unit_test(there_are_only_so_many_classes),
         cmocka_unit_test(links_do_not_share_a_port_or_device),
         cmocka_unit_test(a_link_says_what_it_is),
         cmocka_unit_test(a_key_of_another_type_of_link_is_refused),

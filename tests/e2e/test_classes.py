@@ -1,0 +1,127 @@
+#!/usr/bin/python3
+"""Classes of messages, and what an MQTT 5 client at the broker learns about a message."""
+
+import datetime
+import json
+import re
+import shutil
+import socket
+
+from harness import Process, Skip, free_port, main, udp_link, wait_until
+
+CLASSES = """
+[class alarm]
+topics = alarm/#, +/alarm
+expire_s = 600
+
+[class short]
+topics = short/#
+expire_s = 1
+"""
+
+
+class Listener(Process):
+    """mosquitto_sub that speaks MQTT 5 and prints what came with each message."""
+
+    def __init__(self, env, broker):
+        path = shutil.which("mosquitto_sub")
+        if path is None:
+            raise Skip("mosquitto_sub is not here")
+        command = [path, "-h", "127.0.0.1", "-p", str(broker.port), "-V", "5", "-q", "1"]
+        command += ["-i", "listener", "-t", "#", "-F", "%t|%p|%E|%P"]
+        super().__init__(env, "listener", command)
+        self.broker = broker
+
+    def start(self):
+        super().start()
+        self.broker.wait_for_log("Sending SUBACK to listener")
+        return self
+
+    def messages(self):
+        found = {}
+        for line in self.log().splitlines():
+            if line.count("|") == 3:
+                topic, payload, expiry, properties = line.split("|")
+                found[topic] = (payload, expiry, dict(re.findall(r"(\w+):(\S+)", properties)))
+        return found
+
+    def wait_for(self, topic):
+        return wait_until(lambda: self.messages().get(topic), "%s arrives" % topic)
+
+
+def test_the_broker_is_told_link_time_and_expiry_of_a_message(env):
+    port = free_port(socket.SOCK_DGRAM)
+    broker = env.broker()
+    listener = Listener(env, broker).start()
+    bridge = env.bridge(env.config(broker, CLASSES + udp_link(port, name="roof")))
+    bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
+    before = datetime.datetime.now(datetime.timezone.utc)
+    env.run("snpub", "-p", port, "-i", "s1", "-t", "alarm/fire", "-q", 1, "-m", "yes")
+    env.run("snpub", "-p", port, "-i", "s1", "-t", "plant/1", "-q", 2, "-m", "21.5")
+
+    payload, expiry, properties = listener.wait_for("alarm/fire")
+    assert payload == "yes" and 590 < int(expiry) <= 600, (payload, expiry)
+    assert properties["link"] == "roof", properties
+    received = datetime.datetime.fromisoformat(properties["received"].replace("Z", "+00:00"))
+    after = datetime.datetime.now(datetime.timezone.utc)
+    second = datetime.timedelta(seconds=1)
+    assert before - second <= received <= after + second, (before, received, after)
+
+    payload, expiry, properties = listener.wait_for("plant/1")
+    assert payload == "21.5" and expiry in ("", "0"), (payload, expiry)
+    assert properties["link"] == "roof", properties
+
+
+def test_the_time_of_receipt_is_that_before_an_outage(env):
+    port = free_port(socket.SOCK_DGRAM)
+    broker = env.broker()
+    bridge = env.bridge(env.config(broker, udp_link(port)))
+    bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
+    broker.end()
+    bridge.wait_for_status(lambda s: not s["broker_up"], "the broker is missed")
+    env.run("snpub", "-p", port, "-c", "-i", "s1", "-t", "plant/1", "-q", 1, "-m", "x")
+    sent = datetime.datetime.now(datetime.timezone.utc)
+    bridge.kill()
+    broker.start()
+    listener = Listener(env, broker).start()
+    bridge.start()
+    properties = listener.wait_for("plant/1")[2]
+    received = datetime.datetime.fromisoformat(properties["received"].replace("Z", "+00:00"))
+    assert received <= sent, (received, sent)
+    assert properties["link"] == "lan", properties
+
+
+def test_user_properties_can_be_left_out(env):
+    port = free_port(socket.SOCK_DGRAM)
+    broker = env.broker()
+    listener = Listener(env, broker).start()
+    bridge = env.bridge(env.config(broker, udp_link(port), broker_keys="user_properties = no"))
+    bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
+    env.run("snpub", "-p", port, "-i", "s1", "-t", "plant/1", "-q", 1, "-m", "x")
+    assert listener.wait_for("plant/1")[2] == {}
+
+
+def test_what_expired_during_an_outage_is_dropped_and_counted(env):
+    port = free_port(socket.SOCK_DGRAM)
+    broker = env.broker()
+    watcher = env.watcher(broker, "#")
+    bridge = env.bridge(env.config(broker, CLASSES + udp_link(port)))
+    bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
+    broker.end()
+    bridge.wait_for_status(lambda s: not s["broker_up"], "the broker is missed")
+    for number in range(5):
+        env.run("snpub", "-p", port, "-i", "s1", "-t", "short/%d" % number, "-q", 1, "-m", "x")
+    env.run("snpub", "-p", port, "-i", "s1", "-t", "long", "-q", 1, "-m", "x")
+    bridge.wait_for_status(lambda s: s["up"]["queued"] == 6, "all wait")
+    due = datetime.datetime.now() + datetime.timedelta(seconds=1.1)
+    wait_until(lambda: datetime.datetime.now() > due, "their time is over")
+    broker.start()
+    bridge.wait_until_delivered()
+    watcher.wait_for(1)
+    assert watcher.payloads("long") == ["x"] and len(watcher.messages()) == 1, watcher.messages()
+    up = bridge.status()["up"]
+    assert up["expired"] == 5 and up["delivered"] == 1, json.dumps(up)
+
+
+if __name__ == "__main__":
+    main()
