@@ -10,10 +10,11 @@
  * After BROKER_DOWN everything not DELIVERED is undecided; after the next
  * BROKER_UP the core hands it over again in order. A QoS 2 message that the
  * library still has in flight from before is recognised by its seq and not
- * sent a second time; DELIVERED comes when its handshake ends, then always with
- * code 0. The same holds for QoS 1. QoS 0 is at most once: what the library has
- * taken when the connection is lost counts as DELIVERED. DISCONNECT is carried
- * out without an event.
+ * sent a second time; DELIVERED comes when its handshake ends. What the broker
+ * cannot take at the moment (its quota is exceeded, it is busy) is undecided,
+ * never refused: the connection is ended and BROKER_DOWN says why. QoS 0 is at
+ * most once: what the library has taken when the connection is lost counts as
+ * DELIVERED. DISCONNECT is carried out without an event.
  *
  * All this is memory: after the end of the process a QoS 2 message in flight is
  * handed over, and published, once more.

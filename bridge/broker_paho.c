@@ -23,6 +23,9 @@
  * has the session, repeats PUBLISH or PUBREL. It no longer knows the contexts;
  * on_delivery_complete() names the packet id instead, which is not used for
  * anything else as long. When the session is gone, Paho forgets it all.
+ * on_delivery_complete() does not say whether the broker has taken or refused
+ * the message. At QoS 2 a PUBREL was written down before, or it was refused; at
+ * QoS 1 there is no telling, so QoS 1 is not kept and always published anew.
  *
  *   SENT ──completed──▶ gone
  *     └──lost──▶ was it written? ──no──▶ gone: to be published anew
@@ -70,12 +73,15 @@
 #define REACH_MS            1000u /* to find out why a broker cannot be reached */
 #define GIVE_UP_MS          4000u /* broker_close: beyond this the thread is left behind */
 #define STALLED_MS          5000u
+#define REFUSALS_MAX        10u /* of single messages, before the session is given up */
 #define WHY_MAX             240u
 #define PACKET_OVERHEAD     24u  /* of a PUBLISH without topic, payload and user properties */
 #define USER_PROPERTIES_MAX 128u /* octets of all of them */
 #define PROTOCOL_5          5u
 #define PROTOCOL_3_1_1      4u
 #define RECEIVE_MAX_NONE    65535u
+#define PUBLISH_QOS_BITS    0x06 /* of the first octet of PUBLISH */
+#define PUBLISH_QOS_1       0x02
 /* MQTT 3.1.1 has no receive maximum, but brokers have one: mosquitto 2.0 acknowledges and forgets a
  * message beyond 20 in flight, then hangs up. */
 #define RECEIVE_MAX_3_1_1 21u
@@ -137,11 +143,18 @@ struct flight {
     struct connection *conn;
     enum flight_kind kind;
     enum flight_state state;
-    bool silent; /* nobody wants to know its end */
+    bool silent;   /* nobody wants to know its end */
+    bool released; /* carried: PUBREC was good, PUBREL is sent */
     uint8_t qos;
     int token;        /* its packet id */
     uint32_t request; /* SUBSCRIBE, UNSUBSCRIBE */
     uint64_t seq;     /* PUBLISH */
+};
+
+enum window_news {
+    WINDOW_UNTRIED,
+    WINDOW_PROVED,  /* the broker has taken a message */
+    WINDOW_REFUSED, /* it has not taken one for lack of room */
 };
 
 enum connection_state {
@@ -165,6 +178,7 @@ struct connection {
     bool todo_retry;   /* connect again with the other protocol */
     bool todo_explain; /* find out why the attempt failed, and report it */
     bool todo_close;   /* connected although nobody wants it any more */
+    bool todo_renew;   /* end it and report it as lost: everything is undecided */
     bool cut;          /* no acknowledgement may be sent any more */
     /* what it was asked to connect with */
     bool clean;
@@ -181,8 +195,14 @@ struct connection {
     bool can_name;       /* messages with the identifiers of subscriptions */
     uint32_t max_packet; /* 0: no limit */
     uint16_t keepalive_s;
-    char why[WHY_MAX]; /* a TLS error or the reason of a DISCONNECT, else empty */
-    int fd;            /* of its socket, if ino is not 0 */
+    uint16_t window;              /* as last reported */
+    uint32_t window_limit;        /* what the broker seems to bear; 0: as announced */
+    enum window_news window_news; /* since it is up */
+    uint32_t refusals;            /* in a row with a window of 1 */
+    bool session_present;         /* the connection took up a session */
+    bool start_over;              /* the next one shall not */
+    char why[WHY_MAX];            /* a TLS error or the reason of a DISCONNECT, else empty */
+    int fd;                       /* of its socket, if ino is not 0 */
     ino_t ino;
     struct broker_keep keep;
     MQTTClient_persistence persistence; /* Paho keeps pointing to it */
@@ -380,6 +400,10 @@ static struct flight *find_carried_token(struct connection *c, int token)
 /* The broker has taken the message, or refused it for good. */
 static void settle(struct flight *f, uint8_t code)
 {
+    if (f->conn->window_news == WINDOW_UNTRIED && f->qos > 0)
+        f->conn->window_news = WINDOW_PROVED;
+    if (f->qos > 0)
+        f->conn->refusals = 0;
     if (!f->silent)
         report_delivered(f->conn->broker, f->conn->number, f->seq, code);
     if (f->state == FLIGHT_CARRIED)
@@ -522,12 +546,73 @@ static void publish_succeeded(struct flight *f)
     pthread_mutex_unlock(&b->lock);
 }
 
+/* What a reason code of PUBACK, PUBREC or PUBCOMP means for the message. A code
+ * that speaks of the broker's state, and not of the message, is no verdict: the
+ * same message will be taken another time. 3.4.2.1 allows two such codes, 0x91
+ * and 0x97; the others are found in the field. What we do not know is a verdict,
+ * for else one message could hold up all others for ever. */
+enum verdict {
+    VERDICT_TAKEN,
+    VERDICT_REFUSED,
+    VERDICT_NONE,
+};
+
+static enum verdict verdict_of(int reason)
+{
+    switch (reason) {
+    case 0x92: /* packet identifier not found: a PUBCOMP, hence PUBREC was good */
+        return VERDICT_TAKEN;
+    case 0x88: /* server unavailable */
+    case 0x89: /* server busy */
+    case 0x8B: /* server shutting down */
+    case 0x91: /* packet identifier in use: its session knows more than ours */
+    case 0x93: /* receive maximum exceeded */
+    case 0x96: /* message rate too high */
+    case 0x97: /* quota exceeded */
+        return VERDICT_NONE;
+    default:
+        return reason >= 0x80 ? VERDICT_REFUSED : VERDICT_TAKEN;
+    }
+}
+
+/* The broker cannot take the message now. Those behind it may have arrived, and
+ * more may follow: the connection ends, so that all that is undecided goes again
+ * in order. mosquitto hangs up by itself; then only the reason is ours.
+ *
+ * Half-done QoS 2 messages of an earlier process, which the broker keeps for
+ * this session, count against the receive maximum it announces. So the next
+ * window is half as large, at least 1. If even a single message is refused again
+ * and again, only a new session helps: what the broker still has queued for this
+ * one is given up. With the lock. */
+static void put_off(struct flight *f, const char *why)
+{
+    struct connection *c = f->conn;
+    struct broker *b = c->broker;
+    put_flight(f);
+    if (c->state != CONNECTION_UP || c->todo_renew)
+        return;
+    snprintf(c->why, sizeof c->why, "the broker takes no more now: %s",
+             why != NULL ? why : "no known reason");
+    if (c->window == 1 && c->session_present && ++c->refusals >= REFUSALS_MAX) {
+        c->start_over = true;
+        snprintf(c->why, sizeof c->why, "the broker's session has no room left: it is given up");
+    }
+    c->window_limit = c->window > 1 ? c->window / 2 : 1;
+    c->window_news = WINDOW_REFUSED;
+    c->todo_renew = true;
+    b->todo = true;
+    pthread_cond_broadcast(&b->work);
+}
+
 static void publish_failed(struct flight *f, int code, int reason)
 {
     struct broker *b = f->conn->broker;
     pthread_mutex_lock(&b->lock);
-    if (reason >= 0x80)
-        settle(f, (uint8_t)reason);
+    const enum verdict verdict = verdict_of(reason);
+    if (verdict == VERDICT_NONE)
+        put_off(f, MQTTReasonCode_toString((enum MQTTReasonCodes)reason));
+    else if (reason >= 0x80)
+        settle(f, verdict == VERDICT_TAKEN ? 0 : (uint8_t)reason);
     else if (f->qos == 0)
         settle(f, 0); /* at most once */
     else if (f->state == FLIGHT_SENT && code == MQTTASYNC_OPERATION_INCOMPLETE)
@@ -563,8 +648,10 @@ static void on_delivery_complete(void *ctx, MQTTAsync_token token)
     struct connection *c = ctx;
     pthread_mutex_lock(&c->broker->lock);
     struct flight *f = find_carried_token(c, token);
-    if (f != NULL)
+    if (f != NULL && f->released)
         settle(f, 0);
+    else if (f != NULL)
+        put_off(f, "it has refused a message"); /* published anew, it says why */
     pthread_mutex_unlock(&c->broker->lock);
 }
 
@@ -773,6 +860,9 @@ static void connected(struct connection *c, bool session_present, const MQTTProp
         (uint16_t)property(said, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, b->options.keepalive_s);
     if (!session_present)
         drop_carried(c);
+    c->todo_renew = false;
+    c->session_present = session_present;
+    c->start_over = false;
     if (!c->wanted) {
         c->todo_close = true;
         b->todo = true;
@@ -785,6 +875,14 @@ static void connected(struct connection *c, bool session_present, const MQTTProp
         uint32_t window = receive_max > 1 ? receive_max - 1 : 1;
         if (window > b->options.max_inflight)
             window = b->options.max_inflight;
+        if (c->window_news == WINDOW_PROVED)
+            c->window_limit *= 2;
+        if (c->window_limit != 0 && window > c->window_limit)
+            window = c->window_limit;
+        else
+            c->window_limit = 0;
+        c->window = (uint16_t)window;
+        c->window_news = WINDOW_UNTRIED;
         struct notice *n = add_notice(b, BRIDGE_ON_BROKER_UP);
         n->event.up.conn = c->number;
         n->event.up.session_present = session_present;
@@ -891,7 +989,8 @@ static void closed(struct connection *c)
     struct broker *b = c->broker;
     forget_socket(c);
     pthread_mutex_lock(&b->lock);
-    if (c->state == CONNECTION_UP && c->wanted) {
+    c->todo_renew = false;
+    if ((c->state == CONNECTION_UP || c->state == CONNECTION_CLOSING) && c->wanted) {
         c->wanted = false;
         carry_flights(c);
         report_down(c, c->why[0] != '\0' ? c->why : "connection lost");
@@ -991,12 +1090,34 @@ static int keep_close(void *handle)
     return 0;
 }
 
+/* The packet id, when the key is "<kind>-<id>" or "<kind>5-<id>"; else 0. */
+static int id_in(const char *key, const char *kind)
+{
+    const size_t len = strlen(kind);
+    if (strncmp(key, kind, len) != 0)
+        return 0;
+    key += len;
+    if (*key == '5')
+        key++;
+    return *key == '-' ? atoi(key + 1) : 0;
+}
+
 static int keep_put(void *handle, char *key, int count, char *parts[], int lens[])
 {
+    struct connection *c = handle;
     size_t len = 0;
     for (int i = 0; i < count; i++)
         len += (size_t)lens[i];
-    uint8_t *at = broker_keep_put(handle, key, len);
+    if (id_in(key, "s") != 0 && (parts[0][0] & PUBLISH_QOS_BITS) == PUBLISH_QOS_1)
+        return 0;
+    if (id_in(key, "sc") != 0) {
+        pthread_mutex_lock(&c->broker->lock);
+        struct flight *f = find_carried_token(c, id_in(key, "sc"));
+        if (f != NULL)
+            f->released = true;
+        pthread_mutex_unlock(&c->broker->lock);
+    }
+    uint8_t *at = broker_keep_put(&c->keep, key, len);
     for (int i = 0; i < count; i++) {
         memcpy(at, parts[i], (size_t)lens[i]);
         at += lens[i];
@@ -1006,8 +1127,9 @@ static int keep_put(void *handle, char *key, int count, char *parts[], int lens[
 
 static int keep_get(void *handle, char *key, char **out, int *out_len)
 {
+    struct connection *c = handle;
     size_t len = 0;
-    const uint8_t *octets = broker_keep_find(handle, key, &len);
+    const uint8_t *octets = broker_keep_find(&c->keep, key, &len);
     if (octets == NULL)
         return MQTTCLIENT_PERSISTENCE_ERROR;
     *out = MQTTAsync_malloc(len + 1);
@@ -1021,7 +1143,8 @@ static int keep_get(void *handle, char *key, char **out, int *out_len)
 /* Paho removes what may be there, under every name it may have. */
 static int keep_remove(void *handle, char *key)
 {
-    broker_keep_remove(handle, key);
+    struct connection *c = handle;
+    broker_keep_remove(&c->keep, key);
     return 0;
 }
 
@@ -1042,7 +1165,8 @@ static void list_key(void *ctx, const char *name)
 
 static int keep_keys(void *handle, char ***keys, int *count)
 {
-    struct broker_keep *k = handle;
+    struct connection *c = handle;
+    struct broker_keep *k = &c->keep;
     struct key_list list = {0};
     if (k->count > 0 && (list.keys = MQTTAsync_malloc(k->count * sizeof(char *))) == NULL)
         return MQTTCLIENT_PERSISTENCE_ERROR;
@@ -1054,14 +1178,16 @@ static int keep_keys(void *handle, char ***keys, int *count)
 
 static int keep_clear(void *handle)
 {
-    broker_keep_clear(handle);
+    struct connection *c = handle;
+    broker_keep_clear(&c->keep);
     return 0;
 }
 
 static int keep_has(void *handle, char *key)
 {
+    struct connection *c = handle;
     size_t len;
-    return broker_keep_find(handle, key, &len) != NULL ? 0 : MQTTCLIENT_PERSISTENCE_ERROR;
+    return broker_keep_find(&c->keep, key, &len) != NULL ? 0 : MQTTCLIENT_PERSISTENCE_ERROR;
 }
 
 /* Paho's name for a packet: a kind, by protocol, and the packet id. */
@@ -1084,8 +1210,9 @@ static void sort_lost(struct connection *c)
         size_t len;
         key_of(c, "s", f->token, sent);
         key_of(c, "sc", f->token, released);
-        if (f->state == FLIGHT_LOST && (broker_keep_find(&c->keep, sent, &len) != NULL ||
-                                        broker_keep_find(&c->keep, released, &len) != NULL))
+        f->released = broker_keep_find(&c->keep, released, &len) != NULL;
+        if (f->state == FLIGHT_LOST &&
+            (f->released || broker_keep_find(&c->keep, sent, &len) != NULL))
             f->state = FLIGHT_CARRIED;
         else if (f->state == FLIGHT_LOST)
             put_flight(f);
@@ -1112,7 +1239,7 @@ static void retire_handle(struct connection *c)
     key_of(c, "r", c->refused_mid, key);
     broker_keep_remove(&c->keep, key);
     c->refused_mid = 0;
-    if (c->clean)
+    if (c->clean || c->start_over)
         broker_keep_clear(&c->keep);
     sort_lost(c);
     pthread_mutex_unlock(&b->lock);
@@ -1137,7 +1264,7 @@ static int make_handle(struct connection *c)
 {
     struct broker *b = c->broker;
     c->persistence = (MQTTClient_persistence){
-        .context = &c->keep,
+        .context = c,
         .popen = keep_open,
         .pclose = keep_close,
         .pput = keep_put,
@@ -1193,8 +1320,9 @@ static int begin_connect(struct connection *c)
     o.username = b->username;
     o.password = b->password;
     o.context = c;
-    o.cleansession = five ? 0 : c->clean;
-    o.cleanstart = five ? c->clean : 0;
+    const bool clean = c->clean || c->start_over;
+    o.cleansession = five ? 0 : clean;
+    o.cleanstart = five ? clean : 0;
     if (five) {
         o.onSuccess5 = on_connected5;
         o.onFailure5 = on_connect_failed5;
@@ -1635,7 +1763,8 @@ static void do_rest(struct broker *b)
             const bool retire = c->todo_retire && c->state == CONNECTION_IDLE;
             const bool retry = c->todo_retry;
             const bool unknown = c->todo_explain && c->wanted;
-            const bool close = c->todo_close && !c->wanted;
+            const bool close = (c->todo_close && !c->wanted) || c->todo_renew;
+            c->todo_renew = false;
             c->todo_retry = false;
             c->todo_explain = false;
             pthread_mutex_unlock(&b->lock);

@@ -204,6 +204,7 @@ struct peer {
     unsigned delivered_count;
     unsigned delivered_twice;
     uint8_t code; /* of the last DELIVERED */
+    unsigned refused;
     unsigned window;
     bool up;
     unsigned ups;
@@ -328,6 +329,7 @@ static void take_delivered(struct peer *p, const struct bridge_event *e)
         p->delivered_count++;
     p->delivered[e->delivered.seq] = true;
     p->code = e->delivered.code;
+    p->refused += e->delivered.code >= 0x80;
 }
 
 static void take(struct peer *p, const struct bridge_event *e)
@@ -514,6 +516,72 @@ static void a_refused_message_is_reported_with_its_code(void **state)
     }
     broker_close(p.broker, 1000);
     close_world(&w);
+}
+
+/* Sends a packet and reads what comes within a moment. */
+static size_t ask(int fd, const uint8_t *packet, size_t len, uint8_t *answer, size_t size)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    assert_int_equal(send(fd, packet, len, MSG_NOSIGNAL), len);
+    if (poll(&p, 1, PATIENCE_MS) <= 0)
+        return 0;
+    const ssize_t n = recv(fd, answer, size, 0);
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* Leaves QoS 2 messages half done in the session "p": a process killed between
+ * PUBREC and PUBREL. */
+static void leave_half_done(const struct world *w, unsigned count)
+{
+    static const uint8_t connect[] = {0x10, 19, 0,  4, 'M', 'Q', 'T', 'T', 5, 0,  0,
+                                      60,   5,  17, 0, 0,   14,  16,  0,   1, 'p'};
+    uint8_t answer[256];
+    const int fd = connect_local(w->port);
+    assert_true(fd >= 0);
+    assert_true(ask(fd, connect, sizeof connect, answer, sizeof answer) > 4);
+    assert_int_equal(answer[0], 0x20);
+    for (unsigned i = 0; i < count; i++) {
+        const uint8_t publish[] = {0x34, 7, 0, 1, 'x', 0x70, (uint8_t)i, 0, '0'};
+        assert_int_equal(ask(fd, publish, sizeof publish, answer, sizeof answer), 4);
+        assert_int_equal(answer[0], 0x50);
+    }
+    close(fd);
+}
+
+/* mosquitto counts what is half done against the receive maximum of 20. */
+static void a_message_the_broker_has_no_room_for_is_not_lost(void **state)
+{
+    static const unsigned half_done[] = {5, 19};
+    (void)state;
+    for (size_t i = 0; i < sizeof half_done / sizeof half_done[0]; i++) {
+        for (int qos = 1; qos <= 2; qos++) {
+            static struct peer p;
+            static struct peer to;
+            struct world w;
+            open_world(&w, PLAIN);
+            open_peer(&to, w.url, "to");
+            RUN_UNTIL(&to, NULL, to.up);
+            put_subscribe(&to, "y", 2, true);
+            RUN_UNTIL(&to, NULL, to.subscribed == 1);
+            leave_half_done(&w, half_done[i]);
+
+            open_peer(&p, w.url, "p");
+            RUN_UNTIL(&p, &to, p.up);
+            assert_true(p.session_present);
+            p.topic = "y";
+            p.qos = qos;
+            p.total = 100;
+            RUN_UNTIL(&p, &to, p.delivered_count == 100 && to.received >= 100);
+            assert_int_equal(p.delivered_twice, 0);
+            assert_int_equal(p.refused, 0);
+            assert_true(qos == 1 || p.downs >= 1); /* it was met */
+            for (unsigned n = 1; n <= 100; n++)
+                assert_true(qos == 1 ? to.counts[n] >= 1 : to.counts[n] == 1);
+            broker_close(p.broker, 1000);
+            broker_close(to.broker, 1000);
+            close_world(&w);
+        }
+    }
 }
 
 static void an_unreachable_broker_is_reported_with_a_reason(void **state)
@@ -1188,6 +1256,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(messages_of_every_qos_arrive_once_and_are_reported_once),
         cmocka_unit_test(retained_messages_come_only_when_wanted),
         cmocka_unit_test(a_refused_message_is_reported_with_its_code),
+        cmocka_unit_test(a_message_the_broker_has_no_room_for_is_not_lost),
         cmocka_unit_test(an_unreachable_broker_is_reported_with_a_reason),
         cmocka_unit_test(a_wrong_password_is_reported_as_such),
         cmocka_unit_test(a_broker_that_refuses_mqtt_5_gets_3_1_1),
