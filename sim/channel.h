@@ -25,7 +25,9 @@ struct sim_channel;
 typedef void sim_arrive_fn(void *ctx, enum sim_direction direction, uint32_t peer,
                            const uint8_t *frame, size_t len);
 
-/* Everything must outlive the channel. */
+/* Everything must outlive the channel. Every frame that is sent, and every copy
+ * that is made of it, ends as SIM_FRAME_ARRIVED or SIM_FRAME_LOST in the trace,
+ * unless the channel is closed before. */
 struct sim_channel *sim_channel_open(struct sim_world *w, struct sim_trace *trace, uint64_t seed,
                                      const char *name, const struct sim_profile *profile,
                                      sim_arrive_fn *arrive, void *ctx);
@@ -35,7 +37,9 @@ void sim_channel_close(struct sim_channel *c);
  * from 1. */
 uint32_t sim_channel_attach(struct sim_channel *c, const char *name);
 
-/* Hands a frame to the link, now. */
+/* Hands a frame to the link, now; a copy is kept. It never arrives within this
+ * call. Downwards peer 0 stands for every device: on a shared line one frame
+ * on the air, which reaches all or none. */
 void sim_channel_send(struct sim_channel *c, enum sim_direction direction, uint32_t peer,
                       const uint8_t *frame, size_t len);
 
@@ -43,7 +47,8 @@ void sim_channel_send(struct sim_channel *c, enum sim_direction direction, uint3
  * its way is lost. */
 void sim_channel_break(struct sim_channel *c, bool broken);
 
-/* Whether frames can pass now (contact, session, not broken). */
+/* Whether frames can pass now (contact, session, not broken), for one device at
+ * least. */
 bool sim_channel_is_up(const struct sim_channel *c);
 
 #endif

@@ -15,13 +15,14 @@ enum sim_record_type {
     SIM_FRAME_SENT,    /* handed to the channel */
     SIM_FRAME_STARTED, /* its first bit is on the air; until_us: its last one will be */
     SIM_FRAME_ARRIVED, /* whole, at the other end */
-    SIM_FRAME_LOST, /* why says how: loss, bit-errors, collision, queue, too-long, link-down, duty */
-    SIM_FRAME_DAMAGED, /* arrives with other octets */
-    SIM_FRAME_COPIED,  /* arrives once more */
+    SIM_FRAME_LOST,    /* why says how: loss, fade, bit-errors, collision, queue, too-long,
+                          link-down, no-call, one-way, copy (another copy was first) */
+    SIM_FRAME_DAMAGED, /* goes on with other octets */
+    SIM_FRAME_COPIED,  /* there is one more of it: sent + copied = arrived + lost + under way */
     /* links */
     SIM_LINK_UP,
     SIM_LINK_DOWN, /* why */
-    SIM_LINK_COST, /* number: hundredths of the link's unit of cost, why: the unit */
+    SIM_LINK_COST, /* number: hundredths of the unit that are added, why: the unit */
     /* the bridge */
     SIM_BRIDGE_ACTION, /* action */
     SIM_BRIDGE_STARTED,
