@@ -6,9 +6,8 @@
 static uint32_t bucket_of(uint64_t us)
 {
     uint32_t shift = 0;
-    while (us >> shift >= 2 * PARTS) {
+    while (us >> shift >= 2 * PARTS)
         shift++;
-    }
     return shift * PARTS + (uint32_t)(us >> shift);
 }
 
@@ -20,15 +19,13 @@ uint64_t sim_histogram_bound(uint32_t bucket)
 
 void sim_histogram_add(struct sim_histogram *h, uint64_t us)
 {
-    if (us > SIM_HISTOGRAM_MAX_US) {
+    if (us > SIM_HISTOGRAM_MAX_US)
         us = SIM_HISTOGRAM_MAX_US;
-    }
     h->bucket[bucket_of(us)]++;
     h->count++;
     h->sum_us += us;
-    if (us > h->max_us) {
+    if (us > h->max_us)
         h->max_us = us;
-    }
 }
 
 uint64_t sim_histogram_percentile(const struct sim_histogram *h, uint32_t per_mille)

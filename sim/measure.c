@@ -78,9 +78,8 @@ static struct sim_depth deeper(struct sim_depth a, struct sim_depth b)
 /* Two slices become one. */
 static void double_the_width(struct sim_measure *m)
 {
-    for (uint32_t i = 0; i < SIM_SLICES / 2; i++) {
+    for (uint32_t i = 0; i < SIM_SLICES / 2; i++)
         m->depth[i] = deeper(m->depth[2 * i], m->depth[2 * i + 1]);
-    }
     memset(&m->depth[SIM_SLICES / 2], 0, SIM_SLICES / 2 * sizeof m->depth[0]);
     for (uint32_t l = 0; l < m->links.count; l++) {
         struct sim_link_slice *s = m->link[l]->slice;
@@ -99,9 +98,8 @@ static void double_the_width(struct sim_measure *m)
 
 static uint32_t slice_of(struct sim_measure *m, uint64_t at_us)
 {
-    while (at_us / m->width_us >= SIM_SLICES) {
+    while (at_us / m->width_us >= SIM_SLICES)
         double_the_width(m);
-    }
     return (uint32_t)(at_us / m->width_us);
 }
 
@@ -109,9 +107,8 @@ static uint32_t slice_of(struct sim_measure *m, uint64_t at_us)
 static void advance(struct sim_measure *m, uint64_t at_us)
 {
     const uint32_t current = slice_of(m, at_us);
-    for (; m->slices <= current; m->slices++) {
+    for (; m->slices <= current; m->slices++)
         m->depth[m->slices] = m->tally->depth;
-    }
     m->end_us = max(m->end_us, at_us);
 }
 
@@ -134,11 +131,10 @@ static void spread(struct sim_measure *m, struct sim_link_figures *link, uint64_
         const uint32_t i = slice_of(m, from_us);
         const uint64_t slice_end = (i + 1) * m->width_us;
         const uint64_t to = until_us < slice_end ? until_us : slice_end;
-        if (what == SPREAD_DOWN) {
+        if (what == SPREAD_DOWN)
             link->slice[i].down_us += to - from_us;
-        } else {
+        else
             link->slice[i].busy_us += to - from_us;
-        }
         from_us = to;
     }
 }
@@ -196,15 +192,12 @@ static void frame_lost(struct sim_measure *m, const struct sim_record *r)
     char why[SIM_WORD_MAX];
     set_word(why, r->why);
     uint32_t i = 0;
-    while (i < m->losses && strcmp(m->loss[i].why, why) != 0) {
+    while (i < m->losses && strcmp(m->loss[i].why, why) != 0)
         i++;
-    }
-    if (i == m->losses && i < SIM_LOSSES_MAX) {
+    if (i == m->losses && i < SIM_LOSSES_MAX)
         set_word(m->loss[m->losses++].why, why);
-    }
-    if (i < SIM_LOSSES_MAX) {
+    if (i < SIM_LOSSES_MAX)
         m->loss[i].frames[r->direction]++;
-    }
     link_of(m, r)->slice[slice_of(m, r->at_us)].lost++;
 }
 
@@ -216,12 +209,10 @@ static bool unwrap(struct sn_bytes frame, struct sn_packet *p, struct sn_bytes *
     *node = sn_bytes(NULL, 0);
     for (unsigned i = 0; i <= NEST_MAX; i++) {
         const enum sn_fault fault = sn_decode(frame, p);
-        if (fault != SN_OK && !sn_fault_is_answerable(fault)) {
+        if (fault != SN_OK && !sn_fault_is_answerable(fault))
             return false;
-        }
-        if (p->type != SN_FORWARD) {
+        if (p->type != SN_FORWARD)
             return true;
-        }
         *node = p->forward.node;
         frame = p->forward.inner;
     }
@@ -295,11 +286,9 @@ static void count_copy(struct sim_measure *m, struct way *way, enum sim_directio
     const uint64_t key = sim_recent_key(sim_recent_key(0, node), sn_bytes(ids, sizeof ids));
     struct open_publish *open = NULL;
 
-    for (uint32_t i = 0; i < OPEN_MAX; i++) {
-        if (way->open[i].copies > 0 && way->open[i].key == key) {
+    for (uint32_t i = 0; i < OPEN_MAX; i++)
+        if (way->open[i].copies > 0 && way->open[i].key == key)
             open = &way->open[i];
-        }
-    }
     if (open == NULL) {
         open = &way->open[way->next];
         way->next = (way->next + 1) % OPEN_MAX;
@@ -314,15 +303,12 @@ static void count_copy(struct sim_measure *m, struct way *way, enum sim_directio
 /* Whether this whole message went out before. */
 static bool is_repeat(struct way *way, const struct sn_packet *p, struct sn_bytes frame)
 {
-    if (p->type == SN_PUBLISH) {
+    if (p->type == SN_PUBLISH)
         return p->publish.dup;
-    }
-    if (p->type == SN_SUBSCRIBE) {
+    if (p->type == SN_SUBSCRIBE)
         return p->subscribe.dup;
-    }
-    if (!is_request(p->type)) {
+    if (!is_request(p->type))
         return false;
-    }
     const uint64_t key = sim_recent_key(0, frame);
     const bool repeated = way->request == key && !way->is_answered;
     way->request = key;
@@ -343,9 +329,8 @@ static void count_air(struct sim_measure *m, const struct sim_record *r)
         return;
     }
     struct way *way = r->device == NULL ? NULL : &station_of(m, r->device)->way[r->direction];
-    if (way != NULL && p.type == SN_PUBLISH && p.publish.qos > 0) {
+    if (way != NULL && p.type == SN_PUBLISH && p.publish.qos > 0)
         count_copy(m, way, r->direction, &p, node);
-    }
     if (way != NULL && is_repeat(way, &p, r->bytes)) {
         air[SIM_AIR_REPEAT] += bits;
         return;
@@ -380,9 +365,8 @@ static void frame_arrived(struct sim_measure *m, const struct sim_record *r)
 static void climb(struct sim_measure *m, const struct sim_record *r)
 {
     if (m->rungs == SIM_LADDER_MAX || r->device == NULL ||
-        sim_names_number(&m->devices, r->device) != 0) {
+        sim_names_number(&m->devices, r->device) != 0)
         return;
-    }
     struct sim_rung *rung = &m->ladder[m->rungs++];
     *rung = (struct sim_rung){.frame = r->frame, .sent_us = r->at_us, .direction = r->direction};
     struct sn_packet p;
@@ -401,9 +385,8 @@ static void end_rung(struct sim_measure *m, const struct sim_record *r)
         struct sim_rung *rung = &m->ladder[i - 1];
         if (rung->frame == r->frame && rung->end_us == 0) {
             rung->end_us = r->at_us;
-            if (r->type == SIM_FRAME_LOST) {
+            if (r->type == SIM_FRAME_LOST)
                 set_word(rung->lost, r->why);
-            }
             return;
         }
     }
@@ -428,9 +411,8 @@ static void published(struct sim_measure *m, enum sim_direction direction,
     struct sim_tally *t = m->tally;
     const uint64_t key = key_of(r->message);
     flow_of(m, direction, r->message)->published++;
-    if (sim_recent_find(&t->messages, key) == NULL) {
+    if (sim_recent_find(&t->messages, key) == NULL)
         sim_recent_put(&t->messages, key, r->at_us);
-    }
     t->depth.devices += direction == SIM_UP && r->message->qos > 0 ? 1 : 0;
 }
 
@@ -445,9 +427,8 @@ static void accepted(struct sim_measure *m, const struct sim_record *r)
     struct sim_flow *flow = flow_of(m, SIM_UP, r->message);
     const struct sim_recent_thing *thing = sim_recent_find(&m->tally->messages, key_of(r->message));
     flow->accepted++;
-    if (thing != NULL) {
+    if (thing != NULL)
         sim_histogram_add(&flow->accept_delay, r->at_us - thing->at_us);
-    }
     no_longer_with_the_device(m, r);
 }
 
@@ -463,13 +444,12 @@ static void broker_has(struct sim_measure *m, const struct sim_record *r)
 {
     struct sim_recent_thing *sent = sim_recent_find(&m->tally->messages, key_of(r->message));
     struct sim_flow *flow = flow_of(m, SIM_UP, r->message);
-    if (sent == NULL) {
+    if (sent == NULL)
         flow->unmatched++;
-    } else if (sent->uses++ == 0) {
+    else if (sent->uses++ == 0)
         delivered(m, flow, r, sent);
-    } else {
+    else
         flow->again++;
-    }
 }
 
 /* A message may have many recipients: each has a first copy of its own. */
@@ -495,9 +475,8 @@ static void device_got(struct sim_measure *m, const struct sim_record *r)
 static void change_queue(struct sim_measure *m, uint32_t queue, int64_t rows)
 {
     struct sim_tally *t = m->tally;
-    if (queue >= QUEUES_MAX) {
+    if (queue >= QUEUES_MAX)
         return;
-    }
     if (queue >= t->queues) {
         t->queue = sim_more_memory(t->queue, (queue + 1) * sizeof t->queue[0]);
         memset(&t->queue[t->queues], 0, (queue + 1 - t->queues) * sizeof t->queue[0]);
@@ -513,9 +492,8 @@ static void store(struct sim_measure *m, uint64_t ticket, uint32_t queue, int64_
 {
     struct sim_tally *t = m->tally;
     change_queue(m, queue, rows);
-    if (t->pendings < PENDING_MAX) {
+    if (t->pendings < PENDING_MAX)
         t->pending[t->pendings++] = (struct pending){ticket, queue, rows};
-    }
 }
 
 /* What is durable up to here stays, or, when it failed, was never there. */
@@ -525,11 +503,10 @@ static void settle(struct sim_measure *m, uint64_t ticket, bool undo)
     uint32_t kept = 0;
     for (uint32_t i = 0; i < t->pendings; i++) {
         const struct pending p = t->pending[i];
-        if (p.ticket > ticket) {
+        if (p.ticket > ticket)
             t->pending[kept++] = p;
-        } else if (undo) {
+        else if (undo)
             change_queue(m, p.queue, -p.rows);
-        }
     }
     t->pendings = kept;
 }
@@ -575,9 +552,8 @@ struct sim_measure *sim_measure_open(void)
 void sim_measure_close(struct sim_measure *m)
 {
     struct sim_tally *t = m->tally;
-    for (uint32_t i = 0; i < m->links.count; i++) {
+    for (uint32_t i = 0; i < m->links.count; i++)
         free(m->link[i]);
-    }
     free(m->link);
     sim_names_close(&m->links);
     sim_names_close(&m->devices);
@@ -677,9 +653,8 @@ void sim_measure_hear(void *ctx, const struct sim_record *r)
 void sim_measure_end(struct sim_measure *m, uint64_t at_us)
 {
     advance(m, at_us);
-    for (uint32_t i = 0; i < m->links.count; i++) {
+    for (uint32_t i = 0; i < m->links.count; i++)
         link_up(m, m->link[i], at_us);
-    }
     for (uint32_t i = 0; i < m->tally->stations; i++) {
         for (size_t direction = 0; direction < 2; direction++) {
             for (uint32_t o = 0; o < OPEN_MAX; o++) {
@@ -706,8 +681,7 @@ uint64_t sim_measure_copies(const struct sim_measure *m, enum sim_direction dire
 uint64_t sim_measure_air_bits(const struct sim_measure *m, enum sim_air kind)
 {
     uint64_t bits = 0;
-    for (uint32_t i = 0; i < m->links.count; i++) {
+    for (uint32_t i = 0; i < m->links.count; i++)
         bits += m->link[i]->air_bits[SIM_UP][kind] + m->link[i]->air_bits[SIM_DOWN][kind];
-    }
     return bits;
 }

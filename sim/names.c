@@ -12,9 +12,8 @@
 static uint32_t place(const struct sim_names *n, const char *name)
 {
     uint32_t at = table_hash(0, name, strlen(name)) & (n->slots - 1);
-    while (n->slot[at] != 0 && strcmp(n->name[n->slot[at] - 1], name) != 0) {
+    while (n->slot[at] != 0 && strcmp(n->name[n->slot[at] - 1], name) != 0)
         at = (at + 1) & (n->slots - 1);
-    }
     return at;
 }
 
@@ -24,20 +23,17 @@ static void grow(struct sim_names *n)
     free(n->slot);
     n->slot = sim_memory(n->slots * sizeof n->slot[0]);
     n->name = sim_more_memory(n->name, n->slots / 2 * sizeof n->name[0]);
-    for (uint32_t i = 0; i < n->count; i++) {
+    for (uint32_t i = 0; i < n->count; i++)
         n->slot[place(n, n->name[i])] = i + 1;
-    }
 }
 
 uint32_t sim_names_number(struct sim_names *n, const char *name)
 {
-    if (n->slots == 0) {
+    if (n->slots == 0)
         grow(n);
-    }
     uint32_t at = place(n, name);
-    if (n->slot[at] != 0) {
+    if (n->slot[at] != 0)
         return n->slot[at] - 1;
-    }
     if (n->count == n->slots / 2) {
         grow(n);
         at = place(n, name);

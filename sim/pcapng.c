@@ -49,9 +49,8 @@ static struct sn_writer begin(struct sim_pcapng *p, uint32_t type)
 
 static void pad(struct sn_writer *w)
 {
-    while (sn_writer_len(w) % 4 != 0) {
+    while (sn_writer_len(w) % 4 != 0)
         sn_write_u8(w, 0);
-    }
 }
 
 /* Options and name records have the same form. */
@@ -124,12 +123,10 @@ static uint16_t header_checksum(const uint8_t *header)
 {
     struct sn_reader r = sn_reader(sn_bytes(header, IP_HEADER));
     uint32_t sum = 0;
-    while (sn_reader_left(&r) > 0) {
+    while (sn_reader_left(&r) > 0)
         sum += sn_read_u16(&r);
-    }
-    while (sum > 0xFFFF) {
+    while (sum > 0xFFFF)
         sum = (sum & 0xFFFF) + (sum >> 16);
-    }
     return (uint16_t)~sum;
 }
 
@@ -180,14 +177,12 @@ static uint32_t interface_of(struct sim_pcapng *p, const char *name)
  * moves to another link keeps its number; its name is written for the first link. */
 static uint32_t host_of(struct sim_pcapng *p, uint32_t link, const char *name)
 {
-    if (name == NULL) {
+    if (name == NULL)
         return 0;
-    }
     const uint32_t known = p->devices.count;
     const uint32_t device = sim_names_number(&p->devices, name);
-    if (device == known) {
+    if (device == known)
         write_name(p, address_of(link, device + 1), name);
-    }
     return device + 1;
 }
 
@@ -212,9 +207,8 @@ static void write_frame(struct sim_pcapng *p, const struct sim_record *record, c
     struct sn_writer f = sn_writer(flags, sizeof flags);
     sn_write_u32(&f, record->direction == SIM_UP ? EPB_INBOUND : EPB_OUTBOUND);
     put_option(&w, EPB_FLAGS, sn_bytes(flags, sizeof flags));
-    if (comment != NULL) {
+    if (comment != NULL)
         put_option(&w, OPT_COMMENT, sn_bytes_text(comment));
-    }
     put_option(&w, OPT_END, sn_bytes(NULL, 0));
     end(p, &w);
 }

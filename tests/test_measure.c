@@ -33,9 +33,8 @@ static void percentiles_of_one_to_a_thousand_are_the_numbers_themselves(void **s
     struct sim_histogram *h = sim_memory(sizeof *h);
     (void)state;
 
-    for (uint64_t us = 1; us <= 1000; us++) {
+    for (uint64_t us = 1; us <= 1000; us++)
         sim_histogram_add(h, us);
-    }
     for (uint32_t per_mille = 1; per_mille <= 1000; per_mille++) {
         const uint64_t told = sim_histogram_percentile(h, per_mille);
         assert_in_range(told, per_mille, per_mille + per_mille / 32);
@@ -246,9 +245,8 @@ static void copies_belong_to_their_message(void **state)
                                         publish(true, 1), publish(false, 1)};
     (void)state;
 
-    for (size_t i = 0; i < sizeof packets / sizeof packets[0]; i++) {
+    for (size_t i = 0; i < sizeof packets / sizeof packets[0]; i++)
         on_the_air(m, SIM_UP, i * SIM_S, &packets[i]);
-    }
     sim_measure_end(m, 10 * SIM_S);
     assert_int_equal(m->copies[SIM_UP][1], 2);
     assert_int_equal(m->copies[SIM_UP][3], 1);
@@ -259,9 +257,8 @@ static void copies_belong_to_their_message(void **state)
 static uint64_t down_in_all_slices(const struct sim_measure *m)
 {
     uint64_t sum = 0;
-    for (uint32_t i = 0; i < SIM_SLICES; i++) {
+    for (uint32_t i = 0; i < SIM_SLICES; i++)
         sum += m->link[0]->slice[i].down_us;
-    }
     return sum;
 }
 

@@ -137,9 +137,8 @@ int main(int argc, char **argv)
     };
     if (argc == 3 && strcmp(argv[1], "--capture") == 0) {
         FILE *out = fopen(argv[2], "wb");
-        if (out == NULL) {
+        if (out == NULL)
             return 1;
-        }
         record_a_run(out);
         return fclose(out) == 0 ? 0 : 1;
     }
