@@ -25,7 +25,7 @@
 #define SIM_SLICES       480
 #define SIM_WIDTH_MIN_US UINT64_C(250000) /* of a slice, at the start of a run */
 #define SIM_COPIES_MAX   16
-#define SIM_LADDER_MAX   36
+#define SIM_LADDER_MAX   24
 #define SIM_EVENTS_MAX   60
 #define SIM_LOSSES_MAX   16 /* reasons */
 #define SIM_WORD_MAX     24

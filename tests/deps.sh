@@ -10,8 +10,8 @@ packages="pkg-config libpaho-mqtt-dev libssl-dev libserialport-dev libinih-dev l
 case "${1:-test}" in
 build) ;;
 demo) packages="$packages mosquitto mosquitto-clients socat python3" ;;
-test) packages="$packages mosquitto mosquitto-clients socat python3 libcmocka-dev libjansson-dev tshark clang
-                libclang-rt-dev clang-format clang-tidy" ;;
+test) packages="$packages mosquitto mosquitto-clients socat python3 libcmocka-dev libjansson-dev tshark gnuplot-nox
+                clang libclang-rt-dev clang-format clang-tidy" ;;
 *)
     echo "usage: $0 [build|demo|test]" >&2
     exit 2
