@@ -425,6 +425,9 @@ static void step(struct bridge *b, const struct bridge_event *event)
         assert(!b->started);
         restore_record(b, &event->record);
         return;
+    case BRIDGE_ON_WAITING:
+        assert(!b->started);
+        return;
     case BRIDGE_ON_QUEUE:
         assert(!b->started);
         restore_queue(b, event);

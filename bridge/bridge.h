@@ -42,17 +42,28 @@ struct bridge; /* lives in the memory handed to bridge_init() */
 
 /* ---- what is stored -------------------------------------------------------- */
 
-/* Queues. 0 goes to the broker by the connection that all sensors share. The
- * number of a session, from 1 to BRIDGE_SESSION_MAX, is the queue to that sensor;
- * with BRIDGE_QUEUE_OWN added it is the one from that sensor to the broker by a
+/* Queues. 0 goes to the broker by the connection that all sensors share, and so
+ * do those from BRIDGE_QUEUE_LANES up, one for each class and lane. The number of
+ * a session, from 1 to BRIDGE_SESSION_MAX, is the queue to that sensor; with a
+ * tier added it is another one to it, for messages of another priority. With
+ * BRIDGE_QUEUE_OWN added it is the one from that sensor to the broker by a
  * connection of its own. */
 #define BRIDGE_QUEUE_BROKER 0u
 #define BRIDGE_QUEUE_OWN    0x80000000u
-#define BRIDGE_SESSION_MAX  0x7FFFFFFFu
+#define BRIDGE_QUEUE_LANES  0xFF000000u
+#define BRIDGE_SESSION_MAX  0x00FFFFFFu
+#define BRIDGE_TIER         0x01000000u /* the first tier; the queue of no tier is 0 of them */
+#define BRIDGE_TIERS        9u          /* that one, and one for each priority */
 
 static inline bool bridge_queue_is_up(uint32_t queue)
 {
     return queue == BRIDGE_QUEUE_BROKER || queue >= BRIDGE_QUEUE_OWN;
+}
+
+/* The session that a queue comes from or goes to; 0: all of them share it. */
+static inline uint32_t bridge_queue_session(uint32_t queue)
+{
+    return queue >= BRIDGE_QUEUE_LANES ? 0 : queue & BRIDGE_SESSION_MAX;
 }
 
 enum bridge_flag {
@@ -73,6 +84,7 @@ struct bridge_message {
     uint8_t flags; /* enum bridge_flag */
     uint16_t mid;  /* from a sensor: its message id */
     uint8_t class; /* 0: the default class */
+    uint8_t link;  /* from a sensor: it came in by; 0: not known */
     struct sn_bytes topic;
     struct sn_bytes payload;
 };
@@ -94,6 +106,14 @@ struct bridge_record {
     struct sn_bytes value;
 };
 
+/* What FETCH asks for. */
+enum bridge_fetch {
+    BRIDGE_FETCH_OLDEST,  /* of a queue, from this seq up, ascending */
+    BRIDGE_FETCH_NEWEST,  /* of a queue, from this seq down, descending */
+    BRIDGE_FETCH_EXPIRED, /* of all queues, those with expires_ms up to this, the first to expire
+                           * first; those without an expiry are not among them */
+};
+
 /* ---- events ---------------------------------------------------------------- */
 
 enum bridge_event_type {
@@ -103,6 +123,7 @@ enum bridge_event_type {
     BRIDGE_ON_STORE_FAILED, /* the operations up to this ticket could not be made durable */
     BRIDGE_ON_FETCHED,      /* the answer to FETCH */
     BRIDGE_ON_RECORD,       /* at restart: a state record */
+    BRIDGE_ON_WAITING,      /* at restart: one message of a queue, before its QUEUE */
     BRIDGE_ON_QUEUE,        /* at restart: what a queue holds */
     BRIDGE_ON_OPEN,         /* at restart: a QoS 2 exchange with a sensor that has not ended */
     BRIDGE_ON_START,        /* all records have been given */
@@ -127,12 +148,22 @@ struct bridge_event {
             uint64_t ticket;
         } stored; /* STORED, STORE_FAILED */
         struct {
+            enum bridge_fetch which;
             uint32_t queue;
-            const struct bridge_message *messages; /* ascending seq, not DELIVERED ones */
+            const struct bridge_message *messages; /* not DELIVERED ones */
             size_t count;
             bool end; /* nothing stored in this queue lies beyond the last one */
         } fetched;
         struct bridge_record record;
+        struct {
+            uint32_t queue;
+            uint64_t seq;
+            uint32_t session;
+            uint8_t class;
+            uint8_t link;
+            struct sn_bytes topic;
+            uint64_t bytes; /* of its payload */
+        } waiting;
         struct {
             uint32_t queue;
             uint64_t first;
@@ -252,8 +283,9 @@ struct bridge_action {
             struct bridge_record record;
         } record; /* SAVE, ERASE */
         struct {
-            uint32_t queue;
-            uint64_t from; /* the lowest seq wanted */
+            enum bridge_fetch which;
+            uint32_t queue; /* EXPIRED: 0 */
+            uint64_t from;  /* the first seq wanted; EXPIRED: the last time */
             uint32_t count;
         } fetch;
         struct {

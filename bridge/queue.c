@@ -24,7 +24,7 @@ struct bridge_message queue_message(const struct queue *q, const struct message 
 
 static const struct session *queue_owner(const struct bridge *b, const struct queue *q)
 {
-    return clients_find_number(b, q->id & BRIDGE_SESSION_MAX);
+    return clients_find_number(b, bridge_queue_session(q->id));
 }
 
 uint64_t queue_count(const struct queue *q)

@@ -326,7 +326,7 @@ void restore_queue(struct bridge *b, const struct bridge_event *event)
     struct session *s = clients_find_number(b, event->queue.queue);
     struct upstream *u = upstream_with_queue(b, event->queue.queue);
     struct queue *q = u != NULL ? &u->queue : s != NULL ? &s->queue : NULL;
-    reserve_number(b, event->queue.queue & BRIDGE_SESSION_MAX);
+    reserve_number(b, bridge_queue_session(event->queue.queue));
     if (q == NULL) { /* its session is gone or could not be read */
         bridge_note(b, BRIDGE_NOTE_ROWS_MISSING, NULL, sn_bytes(NULL, 0), event->queue.count);
         return;

@@ -46,15 +46,17 @@
  * once and never reused.
  *
  * FETCH sees everything handed over before it, and no STORE handed over after.
- * FETCHED carries messages of the queue with seq >= from, ascending, without
- * DELIVERED ones: at most `count`, at most STORE_FETCH_COUNT, and at most
+ * FETCHED carries the messages that enum bridge_fetch says, without DELIVERED
+ * ones: at most `count`, at most STORE_FETCH_COUNT, and at most
  * STORE_FETCH_BYTES of topics and payloads, but at least one if there is one.
- * `end` is true when no other such message lies beyond the last one given.
+ * `end` is true when no other such message lies beyond the last one given. An
+ * index finds the expired ones, so asking for them costs nothing when there are
+ * none.
  * Every FETCH is answered once, in order; while the file cannot be read the
  * answer waits.
  *
  * ERASE with kind 0 removes all records of the session and the messages of the
- * queue with its number. It does nothing to messages from that session to the
+ * queues to it. It does nothing to messages from that session to the
  * broker: neither in queue 0 nor in the one of its own (BRIDGE_QUEUE_OWN).
  *
  * Limits, and what happens there:
@@ -76,9 +78,8 @@
  *                  ahead in steps, so that it costs no write per message
  *       created_ms when the file was made
  *   message(queue, seq, session, received_ms, expires_ms, qos, flags, mid,
- *           class, topic TEXT, payload BLOB, crc)   PRIMARY KEY (queue, seq) WITHOUT ROWID
- *       queue 0 goes to the broker; 1 to 2147483647 to the session of that
- *       number; 2147483648 + a number from that session to the broker
+ *           class, link, topic TEXT, payload BLOB, crc)   PRIMARY KEY (queue, seq) WITHOUT ROWID
+ *       queue: bridge.h; the ones below 2147483648, but for 0, go to sensors
  *       flags: enum bridge_flag
  *   record(session, kind, key, value BLOB, crc)     PRIMARY KEY (session, kind, key) WITHOUT ROWID
  *       kinds: enum bridge_record_kind, their values: bridge/restore.h
@@ -92,7 +93,7 @@
  * crc is CRC-32C (crc32c.h) over all other columns of the row, because SQLite
  * itself does not notice a flipped bit. Numbers most significant octet first:
  *   message  queue u32, seq u64, session u32, received_ms u64, expires_ms u64,
- *            qos u8, flags u8, mid u16, class u8, length of topic u32, length of
+ *            qos u8, flags u8, mid u16, class u8, link u8, length of topic u32, length of
  *            payload u32, topic, payload
  *   record   session u32, kind u32, key u32, length of value u32, value
  *   meta     value u64, key
@@ -152,8 +153,8 @@ void store_close(struct store *s);
 
 /* Hands everything durable to fn as events, in this order: RECORDs, ascending
  * by session, kind and key (so SESSION comes first of its session, and the
- * account, session 0, before all); QUEUE for each queue that holds messages
- * that are not DELIVERED; OPEN for each open exchange. Payloads are not read
+ * account, session 0, before all); for each queue that holds messages that are
+ * not DELIVERED one WAITING for each of them, and QUEUE; OPEN for each open exchange. Payloads are not read
  * and the crc of messages not checked here, except for OPEN; FETCH does that. A
  * RECORD may come without its SESSION when that one was damaged.
  *

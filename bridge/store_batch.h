@@ -28,6 +28,7 @@ struct store_op {
         } row;                       /* MARK, FORGET */
         struct bridge_record record; /* SAVE, ERASE */
         struct {
+            enum bridge_fetch which;
             uint32_t queue;
             uint64_t from;
             uint32_t count;

@@ -23,7 +23,8 @@
 /* ---- the schema ------------------------------------------------------------ */
 
 #define MESSAGE_COLUMNS                                                                            \
-    "queue, seq, session, received_ms, expires_ms, qos, flags, mid, class, topic, payload, crc"
+    "queue, seq, session, received_ms, expires_ms, qos, flags, mid, class, link, topic, payload,"  \
+    " crc"
 #define RECORD_COLUMNS "session, kind, key, value, crc"
 
 static const char schema[] =
@@ -31,12 +32,14 @@ static const char schema[] =
     " WITHOUT ROWID;"
     "CREATE TABLE message(queue INTEGER NOT NULL, seq INTEGER NOT NULL, session INTEGER NOT NULL,"
     " received_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, qos INTEGER NOT NULL,"
-    " flags INTEGER NOT NULL, mid INTEGER NOT NULL, class INTEGER NOT NULL, topic TEXT NOT NULL,"
-    " payload BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY(queue, seq)) WITHOUT ROWID;"
+    " flags INTEGER NOT NULL, mid INTEGER NOT NULL, class INTEGER NOT NULL, link INTEGER NOT NULL,"
+    " topic TEXT NOT NULL, payload BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY(queue, seq))"
+    " WITHOUT ROWID;"
+    "CREATE INDEX message_expires ON message(expires_ms) WHERE expires_ms > 0;"
     "CREATE TABLE record(session INTEGER NOT NULL, kind INTEGER NOT NULL, key INTEGER NOT NULL,"
     " value BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY(session, kind, key)) WITHOUT ROWID;"
     "CREATE TABLE damaged(found_ms INTEGER, origin TEXT, queue, seq, session, received_ms,"
-    " expires_ms, qos, flags, mid, class, topic, payload, kind, key, value, crc);";
+    " expires_ms, qos, flags, mid, class, link, topic, payload, kind, key, value, crc);";
 
 enum statement {
     BEGIN,
@@ -53,10 +56,12 @@ enum statement {
     DELETE_RECORD,
     DELETE_SESSION,
     FETCH,
+    FETCH_NEWEST,
+    FETCH_EXPIRED,
     KEEP_DAMAGED_MESSAGE,
     KEEP_DAMAGED_RECORD,
     ALL_RECORDS,
-    ALL_QUEUES,
+    ALL_WAITING,
     ALL_OPEN,
     PUT_DAMAGED_MESSAGE,
     PUT_DAMAGED_RECORD,
@@ -71,7 +76,7 @@ static const char *const sql[STATEMENTS] = {
     [PUT_META] = "INSERT OR REPLACE INTO meta(key, value, crc) VALUES(?, ?, ?)",
     [GET_META] = "SELECT value, crc FROM meta WHERE key = ?",
     [PUT_MESSAGE] = "INSERT OR REPLACE INTO message(" MESSAGE_COLUMNS ")"
-                    " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [GET_MESSAGE] = "SELECT " MESSAGE_COLUMNS " FROM message WHERE queue = ? AND seq = ?",
     [SET_FLAGS] = "UPDATE message SET flags = ?, crc = ? WHERE queue = ? AND seq = ?",
     [DELETE_MESSAGE] = "DELETE FROM message WHERE queue = ? AND seq = ?",
@@ -81,6 +86,12 @@ static const char *const sql[STATEMENTS] = {
     [DELETE_SESSION] = "DELETE FROM record WHERE session = ?",
     [FETCH] = "SELECT " MESSAGE_COLUMNS " FROM message"
               " WHERE queue = ? AND seq >= ? AND seq <= ? AND flags & 4 = 0 ORDER BY seq",
+    [FETCH_NEWEST] = "SELECT " MESSAGE_COLUMNS " FROM message"
+                     " WHERE queue = ? AND seq <= ? AND seq <= ? AND flags & 4 = 0"
+                     " ORDER BY seq DESC",
+    [FETCH_EXPIRED] = "SELECT " MESSAGE_COLUMNS " FROM message"
+                      " WHERE expires_ms > 0 AND expires_ms <= ?2 AND seq <= ?3 AND flags & 4 = 0"
+                      " ORDER BY expires_ms",
     [KEEP_DAMAGED_MESSAGE] = "INSERT INTO damaged(found_ms, origin, " MESSAGE_COLUMNS ")"
                              " SELECT ?, 'message', " MESSAGE_COLUMNS " FROM message"
                              " WHERE queue = ? AND seq = ?",
@@ -89,13 +100,13 @@ static const char *const sql[STATEMENTS] = {
                             " WHERE session = ? AND kind = ? AND key = ?",
     [ALL_RECORDS] = "SELECT " RECORD_COLUMNS " FROM record"
                     " WHERE (session, kind, key) > (?, ?, ?) ORDER BY session, kind, key",
-    [ALL_QUEUES] = "SELECT queue, min(seq), max(seq), count(*), sum(length(payload)) FROM message"
-                   " WHERE queue > ? AND flags & 4 = 0 GROUP BY queue ORDER BY queue",
+    [ALL_WAITING] = "SELECT queue, seq, session, class, link, topic, length(payload) FROM message"
+                    " WHERE (queue, seq) > (?, ?) AND flags & 4 = 0 ORDER BY queue, seq",
     [ALL_OPEN] = "SELECT " MESSAGE_COLUMNS " FROM message WHERE (queue, seq) > (?, ?)"
                  " AND queue <= ? AND qos = 2 AND (flags & 2 = 0 OR flags & 4 != 0)"
                  " ORDER BY queue, seq",
     [PUT_DAMAGED_MESSAGE] = "INSERT INTO damaged(found_ms, origin, " MESSAGE_COLUMNS ")"
-                            " VALUES(?, 'message', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                            " VALUES(?, 'message', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [PUT_DAMAGED_RECORD] = "INSERT INTO damaged(found_ms, origin, " RECORD_COLUMNS ")"
                            " VALUES(?, 'record', ?, ?, ?, ?, ?)",
 };
@@ -215,6 +226,7 @@ static uint32_t crc_of_message(const struct bridge_message *m)
     sn_write_u8(&w, m->flags);
     sn_write_u16(&w, m->mid);
     sn_write_u8(&w, m->class);
+    sn_write_u8(&w, m->link);
     sn_write_u32(&w, (uint32_t)m->topic.len);
     sn_write_u32(&w, (uint32_t)m->payload.len);
     assert(!w.failed);
@@ -257,10 +269,11 @@ static bool read_message(sqlite3_stmt *st, struct bridge_message *m)
         .flags = (uint8_t)column(st, 6),
         .mid = (uint16_t)column(st, 7),
         .class = (uint8_t)column(st, 8),
-        .topic = column_bytes(st, 9),
-        .payload = column_bytes(st, 10),
+        .link = (uint8_t)column(st, 9),
+        .topic = column_bytes(st, 10),
+        .payload = column_bytes(st, 11),
     };
-    return crc_of_message(m) == column(st, 11);
+    return crc_of_message(m) == column(st, 12);
 }
 
 static bool read_record(sqlite3_stmt *st, struct bridge_record *r)
@@ -314,9 +327,10 @@ static int put_message(struct db *db, const struct bridge_message *m)
     bind_number(st, 7, m->flags);
     bind_number(st, 8, m->mid);
     bind_number(st, 9, m->class);
-    bind_text(st, 10, m->topic);
-    bind_bytes(st, 11, m->payload);
-    bind_number(st, 12, crc_of_message(m));
+    bind_number(st, 10, m->link);
+    bind_text(st, 11, m->topic);
+    bind_bytes(st, 12, m->payload);
+    bind_number(st, 13, crc_of_message(m));
     return run(st);
 }
 
@@ -355,9 +369,9 @@ static int delete_session(struct db *db, uint32_t session)
 
     int rc = run(st);
     /* Session 0 holds the account; queue 0 belongs to the broker. */
-    if (rc == SQLITE_OK && session != BRIDGE_QUEUE_BROKER) {
-        st = db->statements[DELETE_QUEUE];
-        bind_number(st, 1, session);
+    st = db->statements[DELETE_QUEUE];
+    for (uint32_t tier = 0; rc == SQLITE_OK && session != 0 && tier < BRIDGE_TIERS; tier++) {
+        bind_number(st, 1, session + tier * BRIDGE_TIER);
         rc = run(st);
     }
     return rc;
@@ -994,8 +1008,9 @@ static bool is_hidden(const struct store *s, struct bridge_message *m)
 {
     if (s->kept.first == NULL)
         return false;
-    if (m->queue != BRIDGE_QUEUE_BROKER &&
-        store_box_find_record(&s->keeper, m->queue, (enum bridge_record_kind)0, 0) != NULL)
+    if (!bridge_queue_is_up(m->queue) &&
+        store_box_find_record(&s->keeper, bridge_queue_session(m->queue),
+                              (enum bridge_record_kind)0, 0) != NULL)
         return true;
     const struct store_op *op = store_box_find_row(&s->keeper, m->queue, m->seq);
     if (op == NULL)
@@ -1013,7 +1028,7 @@ struct harvest {
     uint8_t *bytes;
     size_t size;
     size_t bytes_room;
-    uint64_t *damaged; /* seqs */
+    struct key *damaged;
     size_t damaged_count;
 };
 
@@ -1049,10 +1064,10 @@ static void point_to_bytes(struct harvest *h)
     }
 }
 
-static void harvest_damaged(struct harvest *h, uint64_t seq)
+static void harvest_damaged(struct harvest *h, sqlite3_stmt *st)
 {
     h->damaged = store_grab(h->damaged, (h->damaged_count + 1) * sizeof *h->damaged);
-    h->damaged[h->damaged_count++] = seq;
+    h->damaged[h->damaged_count++] = (struct key){column(st, 0), column(st, 1)};
 }
 
 /* Reads up to the limits, and one row further to know whether that is all. */
@@ -1061,7 +1076,12 @@ static int collect(struct store *s, const struct store_op *op, struct harvest *h
     const uint32_t count =
         op->fetch.count < STORE_FETCH_COUNT ? op->fetch.count : STORE_FETCH_COUNT;
     const uint64_t from = op->fetch.from < INT64_MAX ? op->fetch.from : INT64_MAX;
-    sqlite3_stmt *st = s->file->db.statements[FETCH];
+    static const enum statement which[] = {
+        [BRIDGE_FETCH_OLDEST] = FETCH,
+        [BRIDGE_FETCH_NEWEST] = FETCH_NEWEST,
+        [BRIDGE_FETCH_EXPIRED] = FETCH_EXPIRED,
+    };
+    sqlite3_stmt *st = s->file->db.statements[which[op->fetch.which]];
     int rc;
 
     if (s->file->db.handle == NULL)
@@ -1073,7 +1093,7 @@ static int collect(struct store *s, const struct store_op *op, struct harvest *h
     while ((rc = query(st)) == SQLITE_ROW) {
         struct bridge_message m;
         if (!read_message(st, &m)) {
-            harvest_damaged(h, column(st, 1));
+            harvest_damaged(h, st);
             continue;
         }
         if (is_hidden(s, &m))
@@ -1116,16 +1136,16 @@ static int end_transaction(struct store *s, int rc)
 }
 
 /* Rows that cannot be moved now are met, and left out, again next time. */
-static int move_harvest(struct store *s, uint32_t queue, const struct harvest *h)
+static int move_messages(struct store *s, const struct key *damaged, size_t count)
 {
-    if (h->damaged_count == 0)
+    if (count == 0)
         return SQLITE_OK;
 
     int rc = set_page_limit(s, s->file->pages_others);
     if (rc == SQLITE_OK)
         rc = run(s->file->db.statements[BEGIN]);
-    for (size_t i = 0; rc == SQLITE_OK && i < h->damaged_count; i++)
-        rc = move_damaged_message(s, queue, h->damaged[i]);
+    for (size_t i = 0; rc == SQLITE_OK && i < count; i++)
+        rc = move_damaged_message(s, (uint32_t)damaged[i].high, damaged[i].low);
     rc = end_transaction(s, rc);
     count_damaged(s, "message");
     return rc;
@@ -1153,13 +1173,14 @@ enum store_outcome store_file_fetch(struct store *s, const struct store_op *op,
         rc = collect(s, op, &h, &end);
     }
     if (rc == SQLITE_OK) {
-        if (is_damage(move_harvest(s, op->fetch.queue, &h)))
+        if (is_damage(move_messages(s, h.damaged, h.damaged_count)))
             recover_now(s);
         point_to_bytes(&h);
         *out = store_grab(NULL, sizeof **out);
         **out = (struct store_answer){
             .event = {.type = BRIDGE_ON_FETCHED,
-                      .fetched = {.queue = op->fetch.queue,
+                      .fetched = {.which = op->fetch.which,
+                                  .queue = op->fetch.queue,
                                   .messages = h.messages,
                                   .count = h.count,
                                   .end = end}},
@@ -1297,7 +1318,8 @@ struct replay {
     store_record_fn *fn;
     void *ctx;
     struct key at;                 /* the last record given */
-    int64_t queue;                 /* the last queue given; -1: none */
+    struct key waiting;            /* the last message given */
+    struct bridge_event queue;     /* of the queue it is in; count 0: there was none yet */
     struct key open;               /* the last exchange given */
     struct bridge_record *records; /* damaged ones, without value */
     size_t record_count;
@@ -1329,23 +1351,44 @@ static int replay_records(struct replay *r)
     return rc;
 }
 
-static int replay_queues(struct replay *r)
+/* A queue is over when the next one begins, or nothing follows. */
+static void end_queue(struct replay *r)
 {
-    sqlite3_stmt *st = r->store->file->db.statements[ALL_QUEUES];
+    if (r->queue.queue.count > 0)
+        r->fn(r->ctx, &r->queue);
+    r->queue = (struct bridge_event){.type = BRIDGE_ON_QUEUE};
+}
+
+static int replay_waiting(struct replay *r)
+{
+    sqlite3_stmt *st = r->store->file->db.statements[ALL_WAITING];
     int rc;
 
-    sqlite3_bind_int64(st, 1, r->queue);
+    bind_number(st, 1, r->waiting.high);
+    bind_number(st, 2, r->waiting.low);
     while ((rc = query(st)) == SQLITE_ROW) {
-        const struct bridge_event event = {.type = BRIDGE_ON_QUEUE,
-                                           .queue = {.queue = (uint32_t)column(st, 0),
-                                                     .first = column(st, 1),
-                                                     .last = column(st, 2),
-                                                     .count = column(st, 3),
-                                                     .bytes = column(st, 4)}};
-        r->queue = sqlite3_column_int64(st, 0);
+        const struct bridge_event event = {.type = BRIDGE_ON_WAITING,
+                                           .waiting = {.queue = (uint32_t)column(st, 0),
+                                                       .seq = column(st, 1),
+                                                       .session = (uint32_t)column(st, 2),
+                                                       .class = (uint8_t)column(st, 3),
+                                                       .link = (uint8_t)column(st, 4),
+                                                       .topic = column_bytes(st, 5),
+                                                       .bytes = column(st, 6)}};
+        if (r->queue.queue.count == 0 || r->queue.queue.queue != event.waiting.queue) {
+            end_queue(r);
+            r->queue.queue.queue = event.waiting.queue;
+            r->queue.queue.first = event.waiting.seq;
+        }
+        r->queue.queue.last = event.waiting.seq;
+        r->queue.queue.count++;
+        r->queue.queue.bytes += event.waiting.bytes;
+        r->waiting = (struct key){event.waiting.queue, event.waiting.seq};
         r->fn(r->ctx, &event);
     }
     sqlite3_reset(st);
+    if (rc == SQLITE_OK)
+        end_queue(r);
     return rc;
 }
 
@@ -1406,16 +1449,7 @@ static int move_replayed(struct replay *r)
         rc = end_transaction(s, rc);
         count_damaged(s, "record");
     }
-    if (rc == SQLITE_OK && r->message_count > 0) {
-        rc = set_page_limit(s, s->file->pages_others);
-        if (rc == SQLITE_OK)
-            rc = run(s->file->db.statements[BEGIN]);
-        for (size_t i = 0; rc == SQLITE_OK && i < r->message_count; i++)
-            rc = move_damaged_message(s, (uint32_t)r->messages[i].high, r->messages[i].low);
-        rc = end_transaction(s, rc);
-        count_damaged(s, "message");
-    }
-    return rc;
+    return rc == SQLITE_OK ? move_messages(s, r->messages, r->message_count) : rc;
 }
 
 /* Each part remembers how far it came, and goes on from there in the fresh file
@@ -1423,9 +1457,9 @@ static int move_replayed(struct replay *r)
  * disk that cannot be read at all is damage too: the bridge has to start. */
 uint64_t store_replay(struct store *s, store_record_fn *fn, void *ctx)
 {
-    static int (*const parts[])(struct replay *) = {replay_records, replay_queues, replay_open,
+    static int (*const parts[])(struct replay *) = {replay_records, replay_waiting, replay_open,
                                                     move_replayed};
-    struct replay r = {.store = s, .fn = fn, .ctx = ctx, .queue = -1};
+    struct replay r = {.store = s, .fn = fn, .ctx = ctx};
     int recoveries = 0;
 
     assert(!s->replayed && s->handed + 1 == s->next_ticket);

@@ -435,6 +435,7 @@ static bool to_op(const struct bridge_action *a, uint64_t handed, struct store_o
         return true;
     case BRIDGE_DO_FETCH:
         op->ticket = handed;
+        op->fetch.which = a->fetch.which;
         op->fetch.queue = a->fetch.queue;
         op->fetch.from = a->fetch.from;
         op->fetch.count = a->fetch.count;

@@ -17,7 +17,7 @@ struct upstream *upstream_find(struct bridge *b, uint32_t conn)
 
 struct upstream *upstream_with_queue(struct bridge *b, uint32_t queue)
 {
-    return bridge_queue_is_up(queue) ? upstream_find(b, queue & BRIDGE_SESSION_MAX) : NULL;
+    return bridge_queue_is_up(queue) ? upstream_find(b, bridge_queue_session(queue)) : NULL;
 }
 
 struct upstream *upstream_of(struct bridge *b, const struct session *s)

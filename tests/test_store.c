@@ -51,6 +51,36 @@ static uint64_t now_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+/* What the WAITING of one queue say, to be compared with its QUEUE. */
+static struct bridge_event waiting;
+static char waiting_text[4096];
+
+static void note_waiting(const struct bridge_event *e)
+{
+    static size_t len;
+    len = waiting_text[0] == '\0' ? 0 : len;
+    if (waiting.queue.count++ == 0)
+        waiting.queue.first = e->waiting.seq;
+    waiting.queue.queue = e->waiting.queue;
+    waiting.queue.last = e->waiting.seq;
+    waiting.queue.bytes += e->waiting.bytes;
+    if (len < sizeof waiting_text / 2)
+        len +=
+            (size_t)snprintf(waiting_text + len, sizeof waiting_text - len,
+                             "%" PRIu64 " from %" PRIu32 " class %u link %u %.*s\n", e->waiting.seq,
+                             e->waiting.session, e->waiting.class, e->waiting.link,
+                             (int)e->waiting.topic.len, (const char *)e->waiting.topic.data);
+}
+
+static bool is_what_waits(const struct bridge_event *e)
+{
+    const struct bridge_event w = waiting;
+    waiting = (struct bridge_event){0};
+    return w.queue.queue == e->queue.queue && w.queue.first == e->queue.first &&
+           w.queue.last == e->queue.last && w.queue.count == e->queue.count &&
+           w.queue.bytes == e->queue.bytes;
+}
+
 static void note_replayed(void *ctx, const struct bridge_event *e)
 {
     const size_t len = strlen(replayed);
@@ -62,6 +92,10 @@ static void note_replayed(void *ctx, const struct bridge_event *e)
         snprintf(at, room, "record %" PRIu32 " %d %" PRIu32 " %.*s\n", e->record.session,
                  (int)e->record.kind, e->record.key, (int)e->record.value.len,
                  e->record.value.len > 0 ? (const char *)e->record.value.data : "");
+    else if (e->type == BRIDGE_ON_WAITING)
+        note_waiting(e);
+    else if (e->type == BRIDGE_ON_QUEUE && !is_what_waits(e))
+        snprintf(at, room, "queue %" PRIu32 " is not what waits in it\n", e->queue.queue);
     else if (e->type == BRIDGE_ON_QUEUE)
         snprintf(at, room,
                  "queue %" PRIu32 ": %" PRIu64 "..%" PRIu64 " count %" PRIu64 " bytes %" PRIu64
@@ -86,6 +120,7 @@ static void open_store(void)
     if (try_open() != STORE_OK)
         fail_msg("%s", why);
     replayed[0] = '\0';
+    waiting_text[0] = '\0';
     next_ticket = store_replay(store, note_replayed, NULL);
 }
 
@@ -299,7 +334,8 @@ static const char *fetched(void)
     for (size_t i = 0; i < event.fetched.count; i++) {
         const struct sn_bytes p = event.fetched.messages[i].payload;
         const size_t len = strlen(text);
-        assert_int_equal(event.fetched.messages[i].queue, event.fetched.queue);
+        if (event.fetched.which != BRIDGE_FETCH_EXPIRED)
+            assert_int_equal(event.fetched.messages[i].queue, event.fetched.queue);
         snprintf(text + len, sizeof text - len, "%.*s ", (int)p.len, (const char *)p.data);
     }
     strcat(text, event.fetched.end ? "end" : "more");
@@ -406,6 +442,7 @@ static void a_message_comes_back_with_every_field(void **state)
     a.store.message.flags = BRIDGE_FLAG_RETAIN | BRIDGE_FLAG_RELEASED;
     a.store.message.mid = 65535;
     a.store.message.class = 255;
+    a.store.message.link = 254;
     a.store.message.topic = sn_bytes("t\0\xFF/x", 5);
     a.store.message.payload = sn_bytes(payload, sizeof payload);
     const uint64_t seq = put(a);
@@ -428,6 +465,7 @@ static void a_message_comes_back_with_every_field(void **state)
     assert_int_equal(m->flags, BRIDGE_FLAG_RETAIN | BRIDGE_FLAG_RELEASED);
     assert_int_equal(m->mid, 65535);
     assert_int_equal(m->class, 255);
+    assert_int_equal(m->link, 254);
     assert_true(sn_bytes_equal(m->topic, sn_bytes("t\0\xFF/x", 5)));
     assert_true(sn_bytes_equal(m->payload, sn_bytes(payload, sizeof payload)));
 }
@@ -974,6 +1012,7 @@ static void the_golden_file_of_format_1_opens(void **state)
     assert_int_equal(m->qos, 1);
     assert_int_equal(m->flags, BRIDGE_FLAG_RETAIN);
     assert_int_equal(m->class, 3);
+    assert_int_equal(m->link, 2);
     assert_true(sn_bytes_equal(m->topic, sn_bytes_text("plant/2/set")));
     assert_true(sn_bytes_equal(m->payload, sn_bytes("\x00\xFFok", 4)));
     assert_int_equal(figures().damaged, 0);
@@ -994,6 +1033,7 @@ static void make_golden(void)
     a.store.message.expires_ms = 1800000000456;
     a.store.message.flags = BRIDGE_FLAG_RETAIN;
     a.store.message.class = 3;
+    a.store.message.link = 2;
     a.store.message.topic = sn_bytes_text("plant/2/set");
     a.store.message.payload = sn_bytes("\x00\xFFok", 4);
     put(a);
@@ -1064,6 +1104,7 @@ static void every_column_is_covered_by_the_crc(void **state)
                                           "flags = flags | 1",
                                           "mid = 1",
                                           "class = 1",
+                                          "link = 1",
                                           "topic = 'p'",
                                           "payload = x'79'",
                                           "crc = crc + 1",
@@ -1085,6 +1126,117 @@ static void every_column_is_covered_by_the_crc(void **state)
         close_store();
     }
 }
+
+/* ---- other ways to fetch ---------------------------------------------------- */
+
+static const char *fetch_other(enum bridge_fetch which, uint32_t queue, uint64_t from,
+                               uint32_t count)
+{
+    struct bridge_action a = fetch(queue, from, count);
+    a.fetch.which = which;
+    put(a);
+    store_flush(store);
+    return fetched();
+}
+
+static void the_newest_come_first_where_that_is_asked_for(void **state)
+{
+    (void)state;
+    open_store();
+    put(message(3, "other"));
+    const uint64_t first = put(message(4, "a"));
+    put(message(4, "b"));
+    const uint64_t third = put(message(4, "c"));
+    put(message(4, "d"));
+    put(message(5, "other"));
+    commit();
+    assert_string_equal(fetch_other(BRIDGE_FETCH_NEWEST, 4, UINT64_MAX, 2), "d c more");
+    assert_string_equal(fetch_other(BRIDGE_FETCH_NEWEST, 4, third - 1, 2), "b a end");
+    assert_string_equal(fetch_other(BRIDGE_FETCH_NEWEST, 4, first - 1, 2), "end");
+}
+
+static void the_expired_are_found_in_all_queues(void **state)
+{
+    (void)state;
+    open_store();
+    const struct {
+        uint32_t queue;
+        uint64_t expires_ms;
+        const char *payload;
+    } rows[] = {{0, 0, "never"},     {0, 3000, "third"}, {7, 1000, "first"},
+                {0, 2000, "second"}, {7, 9000, "later"}, {8, UINT64_MAX, "hardly ever"}};
+    uint64_t seq[6];
+    for (size_t i = 0; i < 6; i++) {
+        struct bridge_action a = message(rows[i].queue, rows[i].payload);
+        a.store.message.expires_ms = rows[i].expires_ms;
+        seq[i] = put(a);
+    }
+    commit();
+    assert_string_equal(fetch_other(BRIDGE_FETCH_EXPIRED, 0, 999, 10), "end");
+    assert_string_equal(fetch_other(BRIDGE_FETCH_EXPIRED, 0, 3000, 2), "first second more");
+    put(forget(7, seq[2]));
+    assert_string_equal(fetch_other(BRIDGE_FETCH_EXPIRED, 0, 8999, 10), "second third end");
+}
+
+static void a_damaged_one_that_expired_is_set_aside(void **state)
+{
+    (void)state;
+    open_store();
+    struct bridge_action a = message(7, "needle in the haystack");
+    a.store.message.expires_ms = 10;
+    put(a);
+    a = message(8, "sound");
+    a.store.message.expires_ms = 11;
+    put(a);
+    commit();
+    close_store();
+    flip_bit_at("needle in the haystack");
+    open_store();
+    assert_string_equal(fetch_other(BRIDGE_FETCH_EXPIRED, 0, 20, 10), "sound end");
+    assert_int_equal(figures().damaged, 1);
+    assert_int_equal(ask("SELECT queue FROM damaged"), 7);
+}
+
+static void erase_empties_all_queues_to_a_sensor(void **state)
+{
+    (void)state;
+    open_store();
+    put(message(5, "x"));
+    for (uint32_t tier = 1; tier < BRIDGE_TIERS; tier++)
+        put(message(5 + tier * BRIDGE_TIER, "x"));
+    put(message(6 + BRIDGE_TIER, "kept"));
+    put(message(BRIDGE_QUEUE_OWN | 5, "kept"));
+    put(message(BRIDGE_QUEUE_LANES | 5, "kept"));
+    put(erase(5, 0, 0));
+    commit();
+    assert_int_equal(ask("SELECT count(*) FROM message"), 3);
+    assert_int_equal(ask("SELECT count(*) FROM message WHERE payload = 'kept'"), 0);
+    assert_int_equal(ask("SELECT count(*) FROM message WHERE payload = x'6b657074'"), 3);
+}
+
+static void what_waits_is_told_one_by_one(void **state)
+{
+    (void)state;
+    open_store();
+    struct bridge_action a = message(0, "abc");
+    a.store.message.session = 4;
+    a.store.message.class = 2;
+    a.store.message.link = 1;
+    a.store.message.topic = sn_bytes_text("plant/1");
+    put(a);
+    a.store.message.topic = sn_bytes_text("plant/2");
+    a.store.message.flags = BRIDGE_FLAG_DELIVERED;
+    put(a);
+    put(message(BRIDGE_QUEUE_LANES, "de"));
+    commit();
+    reopen_store();
+    assert_string_equal(waiting_text, "1 from 4 class 2 link 1 plant/1\n"
+                                      "3 from 5 class 0 link 0 plant/1\n");
+    assert_string_equal(replayed, "queue 0: 1..1 count 1 bytes 3\n"
+                                  "queue 4278190080: 3..3 count 1 bytes 2\n");
+}
+
+/* ---- damage, continued ------------------------------------------------------ */
 
 static void a_damaged_record_is_left_out(void **state)
 {
@@ -1683,7 +1835,7 @@ static void a_million_messages_are_replayed_soon(void **state)
     open_store();
     close_store();
     ask("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)"
-        " INSERT INTO message SELECT i % 10, i, 5, 1700000000000, 0, 1, 0, 7, 0,"
+        " INSERT INTO message SELECT i % 10, i, 5, 1700000000000, 0, 1, 0, 7, 0, 0,"
         " 'plant/1/temperature', zeroblob(64), 1 FROM n");
     const uint64_t start = now_ms();
     open_store();
@@ -1995,6 +2147,11 @@ int main(int argc, char **argv)
         FACT(the_golden_file_of_format_1_opens),
         FACT(a_flipped_bit_in_a_message_is_found_and_the_rest_goes_on),
         FACT(every_column_is_covered_by_the_crc),
+        FACT(the_newest_come_first_where_that_is_asked_for),
+        FACT(the_expired_are_found_in_all_queues),
+        FACT(a_damaged_one_that_expired_is_set_aside),
+        FACT(erase_empties_all_queues_to_a_sensor),
+        FACT(what_waits_is_told_one_by_one),
         FACT(a_damaged_record_is_left_out),
         FACT(marking_a_damaged_message_moves_it_away),
         FACT(a_damaged_reservation_leads_to_higher_tickets),
