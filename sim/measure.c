@@ -667,6 +667,32 @@ void sim_measure_end(struct sim_measure *m, uint64_t at_us)
 
 /* ---- sums ---------------------------------------------------------------------------- */
 
+static void add_up(struct sim_histogram *sum, const struct sim_histogram *h)
+{
+    for (uint32_t i = 0; i < SIM_HISTOGRAM_BUCKETS; i++)
+        sum->bucket[i] += h->bucket[i];
+    sum->count += h->count;
+    sum->sum_us += h->sum_us;
+    sum->max_us = max(sum->max_us, h->max_us);
+}
+
+struct sim_flow *sim_measure_flow(const struct sim_measure *m, enum sim_direction direction)
+{
+    struct sim_flow *sum = sim_memory(sizeof *sum);
+    for (size_t qos = 0; qos < 3; qos++) {
+        const struct sim_flow *f = &m->flow[direction][qos];
+        sum->published += f->published;
+        sum->accepted += f->accepted;
+        sum->given_up += f->given_up;
+        sum->delivered += f->delivered;
+        sum->again += f->again;
+        sum->unmatched += f->unmatched;
+        add_up(&sum->delay, &f->delay);
+        add_up(&sum->accept_delay, &f->accept_delay);
+    }
+    return sum;
+}
+
 uint64_t sim_measure_copies(const struct sim_measure *m, enum sim_direction direction)
 {
     uint64_t messages = 0;

@@ -136,6 +136,9 @@ void sim_measure_end(struct sim_measure *m, uint64_t at_us);
 
 /* ---- sums ----------------------------------------------------------------- */
 
+/* All QoS of a direction in one; given back with free(). */
+struct sim_flow *sim_measure_flow(const struct sim_measure *m, enum sim_direction direction);
+
 /* How often a message of this direction went out, on the mean, in hundredths. */
 uint64_t sim_measure_copies(const struct sim_measure *m, enum sim_direction direction);
 

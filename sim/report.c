@@ -8,60 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- sums ------------------------------------------------------------------ */
-
-/* One direction, all QoS. */
-struct sum {
-    uint64_t published;
-    uint64_t accepted;
-    uint64_t delivered;
-    uint64_t again;
-    uint64_t given_up;
-    uint64_t certain;           /* published with QoS 1 or 2 */
-    uint64_t certain_delivered; /* of these */
-};
-
-static struct sum sum_of(const struct sim_measure *m, enum sim_direction direction)
-{
-    struct sum sum = {0};
-    for (int qos = 0; qos < 3; qos++) {
-        const struct sim_flow *f = &m->flow[direction][qos];
-        sum.published += f->published;
-        sum.accepted += f->accepted;
-        sum.delivered += f->delivered;
-        sum.again += f->again;
-        sum.given_up += f->given_up;
-        if (qos > 0) {
-            sum.certain += f->published;
-            sum.certain_delivered += f->delivered;
-        }
-    }
-    return sum;
-}
-
-/* All delays of a direction in one; given back with free(). */
-static struct sim_histogram *delays_of(const struct sim_measure *m, enum sim_direction direction)
-{
-    struct sim_histogram *all = sim_memory(sizeof *all);
-    for (int qos = 0; qos < 3; qos++) {
-        const struct sim_histogram *h = &m->flow[direction][qos].delay;
-        for (uint32_t i = 0; i < SIM_HISTOGRAM_BUCKETS; i++)
-            all->bucket[i] += h->bucket[i];
-        all->count += h->count;
-        all->sum_us += h->sum_us;
-        all->max_us = h->max_us > all->max_us ? h->max_us : all->max_us;
-    }
-    return all;
-}
-
 /* ---- sentences --------------------------------------------------------------- */
 
-static void say_delays(const struct sim_measure *m, enum sim_direction direction, FILE *out)
+static void say_delays(const struct sim_histogram *h, FILE *out)
 {
     char half[SIM_WORDS_SIZE];
     char most[SIM_WORDS_SIZE];
     char longest[SIM_WORDS_SIZE];
-    struct sim_histogram *h = delays_of(m, direction);
     if (h->count > 0)
         fprintf(
             out,
@@ -69,45 +22,42 @@ static void say_delays(const struct sim_measure *m, enum sim_direction direction
             sim_say_duration(half, sim_histogram_percentile(h, 500)),
             sim_say_duration(most, sim_histogram_percentile(h, 990)),
             sim_say_duration(longest, h->max_us));
-    free(h);
 }
 
-static void say_up(const struct sim_measure *m, FILE *out)
+static void say_up(const struct sim_measure *m, const struct sim_flow *up, FILE *out)
 {
-    const struct sum sum = sum_of(m, SIM_UP);
     char a[SIM_WORDS_SIZE];
     char b[SIM_WORDS_SIZE];
     char c[SIM_WORDS_SIZE];
     char d[SIM_WORDS_SIZE];
 
-    if (sum.published == 0)
+    if (up->published == 0)
         return;
     fprintf(out, "In %s, %s %s had %s messages for the broker; %s of them (%s) arrived there.\n",
             sim_say_duration(a, m->end_us), sim_say_count(b, m->devices.count),
-            m->devices.count == 1 ? "device" : "devices", sim_say_count(c, sum.published),
-            sum.delivered == sum.published ? "all" : sim_say_count(d, sum.delivered),
-            sim_say_share((char[SIM_WORDS_SIZE]){0}, sum.delivered, sum.published));
-    say_delays(m, SIM_UP, out);
-    if (sum.given_up > 0)
+            m->devices.count == 1 ? "device" : "devices", sim_say_count(c, up->published),
+            up->delivered == up->published ? "all" : sim_say_count(d, up->delivered),
+            sim_say_share((char[SIM_WORDS_SIZE]){0}, up->delivered, up->published));
+    say_delays(&up->delay, out);
+    if (up->given_up > 0)
         fprintf(out, "Devices gave up on %s messages that nobody had acknowledged.\n",
-                sim_say_count(a, sum.given_up));
-    if (sum.again > 0)
-        fprintf(out, "The broker got %s messages more than once.\n", sim_say_count(a, sum.again));
+                sim_say_count(a, up->given_up));
+    if (up->again > 0)
+        fprintf(out, "The broker got %s messages more than once.\n", sim_say_count(a, up->again));
 }
 
-static void say_down(const struct sim_measure *m, FILE *out)
+static void say_down(const struct sim_flow *down, FILE *out)
 {
-    const struct sum sum = sum_of(m, SIM_DOWN);
     char a[SIM_WORDS_SIZE];
     char b[SIM_WORDS_SIZE];
 
-    if (sum.published + sum.delivered == 0)
+    if (down->published + down->delivered == 0)
         return;
     fprintf(out, "The broker had %s messages for devices; devices got %s.\n",
-            sim_say_count(a, sum.published), sim_say_count(b, sum.delivered));
-    say_delays(m, SIM_DOWN, out);
-    if (sum.again > 0)
-        fprintf(out, "Devices got %s messages more than once.\n", sim_say_count(a, sum.again));
+            sim_say_count(a, down->published), sim_say_count(b, down->delivered));
+    say_delays(&down->delay, out);
+    if (down->again > 0)
+        fprintf(out, "Devices got %s messages more than once.\n", sim_say_count(a, down->again));
 }
 
 static uint64_t lost_frames(const struct sim_measure *m)
@@ -152,8 +102,12 @@ static void say_account(const struct bridge_account *account, const char *of, FI
 
 void sim_report_summary(const struct sim_report *r, FILE *out)
 {
-    say_up(r->measure, out);
-    say_down(r->measure, out);
+    struct sim_flow *up = sim_measure_flow(r->measure, SIM_UP);
+    struct sim_flow *down = sim_measure_flow(r->measure, SIM_DOWN);
+    say_up(r->measure, up, out);
+    say_down(down, out);
+    free(up);
+    free(down);
     say_links(r->measure, out);
     if (r->status != NULL) {
         say_account(&r->status->up, "from devices", out);
@@ -242,21 +196,20 @@ static void put_tile(FILE *out, const char *figure, const char *what)
 static void put_tiles(const struct sim_report *r, FILE *out)
 {
     const struct sim_measure *m = r->measure;
-    const struct sum up = sum_of(m, SIM_UP);
-    const struct sum down = sum_of(m, SIM_DOWN);
-    struct sim_histogram *delays = delays_of(m, SIM_UP);
+    struct sim_flow *up = sim_measure_flow(m, SIM_UP);
+    struct sim_flow *down = sim_measure_flow(m, SIM_DOWN);
     char words[SIM_WORDS_SIZE];
 
     fputs("<div class=\"tiles\">\n", out);
-    if (up.published > 0) {
-        put_tile(out, sim_say_share(words, up.delivered, up.published), "arrived at the broker");
-        put_tile(out, sim_say_count(words, up.delivered), "messages from devices");
+    if (up->published > 0) {
+        put_tile(out, sim_say_share(words, up->delivered, up->published), "arrived at the broker");
+        put_tile(out, sim_say_count(words, up->delivered), "messages from devices");
     }
-    if (delays->count > 0)
-        put_tile(out, sim_say_duration(words, sim_histogram_percentile(delays, 500)),
+    if (up->delay.count > 0)
+        put_tile(out, sim_say_duration(words, sim_histogram_percentile(&up->delay, 500)),
                  "half took no longer");
-    if (down.published > 0)
-        put_tile(out, sim_say_count(words, down.delivered), "messages to devices");
+    if (down->published > 0)
+        put_tile(out, sim_say_count(words, down->delivered), "messages to devices");
     if (sim_measure_copies(m, SIM_UP) > 0)
         put_tile(out, sim_say_hundredths(words, sim_measure_copies(m, SIM_UP)),
                  "copies per message");
@@ -267,7 +220,8 @@ static void put_tiles(const struct sim_report *r, FILE *out)
             put_tile(out, sim_say_hundredths(words, m->link[l]->cost), text);
         }
     fputs("</div>\n", out);
-    free(delays);
+    free(up);
+    free(down);
 }
 
 static void put_summary(const struct sim_report *r, FILE *out)
