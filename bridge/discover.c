@@ -6,9 +6,9 @@
  * broadcast address, and to every forwarder that was heard on it, which passes
  * them on within the radius. */
 
-#define NADV        3    /* 7.2: ADVERTISE of another gateway missed before a stand-by takes over */
-#define FIRST_MS    1000 /* after the broker is there: spread over this time */
-#define RADIUS_MASK 0x03 /* what the encapsulation has room for */
+#define NADV       3    /* 7.2: ADVERTISE of another gateway missed before a stand-by takes over */
+#define FIRST_MS   1000 /* after the broker is there: spread over this time */
+#define RADIUS_MAX 3    /* the encapsulation has two bits for it */
 
 /* ---- forwarders -------------------------------------------------------------- */
 
@@ -36,6 +36,12 @@ void discover_forwarder(struct bridge *b, uint16_t link, const struct radio_addr
     place->heard_ms = b->now_ms;
 }
 
+/* One that does not fit becomes 0, the whole network: rather too far than too near. */
+static uint8_t forwarders_radius(uint8_t radius)
+{
+    return radius > RADIUS_MAX ? 0 : radius;
+}
+
 static void to_everybody(struct bridge *b, uint16_t link, const struct sn_packet *p, uint8_t radius)
 {
     const struct radio_address all = {0};
@@ -48,7 +54,7 @@ static void to_everybody(struct bridge *b, uint16_t link, const struct sn_packet
         const struct peer peer = {.link = link,
                                   .address = &f->address,
                                   .node = sn_bytes(nobody, 0),
-                                  .radius = radius & RADIUS_MASK};
+                                  .radius = forwarders_radius(radius)};
         air_answer(b, &peer, p);
     }
 }
@@ -126,7 +132,7 @@ void discover_search(struct bridge *b, const struct peer *peer, const struct sn_
     const struct sn_packet answer = {.type = SN_GWINFO, .gwinfo.gw_id = b->config->gateway_id};
     struct radio_address all = {0};
     struct peer to = *peer;
-    to.radius = p->searchgw.radius & RADIUS_MASK;
+    to.radius = forwarders_radius(p->searchgw.radius);
     if (peer->node.data == NULL && b->links[peer->link].config->gwinfo_broadcast)
         to.address = &all;
     air_answer(b, &to, &answer);
