@@ -490,6 +490,55 @@ static void acknowledged(struct rig *r, const char *peer, uint16_t mid)
     t->acked = true;
 }
 
+/* What the specification forbids a gateway to send although it can be read;
+ * NULL: nothing of it. */
+static const char *not_a_gateways(const struct sn_packet *p)
+{
+    switch (p->type) {
+    case SN_ADVERTISE:
+    case SN_PINGRESP:
+    case SN_WILLTOPICREQ:
+    case SN_WILLMSGREQ:
+    case SN_PUBREC:
+    case SN_PUBREL:
+    case SN_PUBCOMP:
+    case SN_UNSUBACK:
+        return NULL;
+    case SN_GWINFO:
+        return p->gwinfo.gw_add.len > 0 ? "an address" : NULL;
+    case SN_CONNACK:
+    case SN_WILLTOPICRESP:
+    case SN_WILLMSGRESP:
+        return p->code > SN_NOT_SUPPORTED ? "a reserved code" : NULL;
+    case SN_REGACK:
+    case SN_PUBACK:
+        return p->ack.code > SN_NOT_SUPPORTED ? "a reserved code" : NULL;
+    case SN_SUBACK:
+        return p->suback.code > SN_NOT_SUPPORTED ? "a reserved code" : NULL;
+    case SN_REGISTER:
+        return p->reg.tid == 0 || p->reg.tid == UINT16_MAX ? "a reserved topic id" : NULL;
+    case SN_PUBLISH:
+        if (p->publish.qos < 0)
+            return "QoS -1";
+        return (p->publish.qos == 0) != (p->publish.mid == 0) ? "the wrong kind of message id"
+                                                              : NULL;
+    case SN_DISCONNECT:
+        return p->disconnect.has_duration ? "a duration" : NULL;
+    case SN_PINGREQ: /* a gateway may, this one does not */
+    case SN_SEARCHGW:
+    case SN_CONNECT:
+    case SN_WILLTOPIC:
+    case SN_WILLMSG:
+    case SN_SUBSCRIBE:
+    case SN_UNSUBSCRIBE:
+    case SN_WILLTOPICUPD:
+    case SN_WILLMSGUPD:
+    case SN_FORWARD:
+        break;
+    }
+    return "only clients may";
+}
+
 static void sent(struct rig *r, const struct bridge_action *a)
 {
     struct sn_packet p;
@@ -508,6 +557,9 @@ static void sent(struct rig *r, const struct bridge_action *a)
     }
     if (fault != SN_OK)
         fail(r, "a bad frame is sent: %s", sn_fault_name(fault));
+    const char *fault_of_ours = not_a_gateways(&p);
+    if (fault_of_ours != NULL)
+        fail(r, "%s is sent: %s", sn_type_name((uint8_t)p.type), fault_of_ours);
     char peer[400];
     rig_peer_name(a->send.link, &a->send.to, node, peer, sizeof(peer));
     say_frame(r, peer, &p);

@@ -157,7 +157,7 @@ static void a_will_with_qos_minus_one_ends_the_connect(void **state)
             "    a < CONNACK code=not-supported\n");
 }
 
-/* SN12-6.3-4, SN12-6.3-3, SN12-6.3-6, SN12-6.3-2, A-17, A-18 */
+/* SN12-5.4.7-2, SN12-6.12-3, SN12-6.3-4, SN12-6.3-3, SN12-6.3-6, SN12-6.3-2, A-17, A-18 */
 static void the_will_lives_as_long_as_the_session_or_its_deletion(void **state)
 {
     struct rig *r = *state;
@@ -221,7 +221,7 @@ static void the_will_lives_as_long_as_the_session_or_its_deletion(void **state)
             "    erase all of 1\n");
 }
 
-/* SN12-6.4-1, SN12-6.4-2, SN12-6.4-3, SN12-5.4.24-1, SN12-5.4.25-1 */
+/* SN12-5.4.22-1, SN12-5.4.23-1, SN12-6.4-1, SN12-6.4-2, SN12-6.4-3, SN12-5.4.24-1, SN12-5.4.25-1 */
 static void a_will_is_updated_in_parts_and_deleted(void **state)
 {
     struct rig *r = *state;
@@ -523,7 +523,7 @@ static void a_clean_connect_forgets_ids_subscriptions_and_messages(void **state)
             "    accept 2\n");
 }
 
-/* SN12-6.12-1, SN12-6.12-2, SN12-6.12-4; with CleanSession the session ends here. */
+/* SN12-5.4.21-1, SN12-6.12-1, SN12-6.12-2, SN12-6.12-4; with CleanSession the session ends here. */
 static void disconnect_ends_the_connection_and_can_be_repeated(void **state)
 {
     struct rig *r = *state;
@@ -552,7 +552,7 @@ static void disconnect_ends_the_connection_and_can_be_repeated(void **state)
             "wait 100000\n");
 }
 
-/* SN12-7.2-5, SN12-6.11-2, SN12-6.11-3, A-12 */
+/* SN12-6.11-1, SN12-7.2-5, SN12-6.11-2, SN12-6.11-3, A-12 */
 static void keep_alive_has_a_tolerance_of_half_or_a_tenth(void **state)
 {
     struct rig *r = *state;
@@ -619,7 +619,7 @@ static void a_ping_is_not_a_write(void **state)
             "    save session 2 lazy\n");
 }
 
-/* SN12-6.12-5, SN12-6.11-5, A-57 */
+/* SN12-5.4.21-4, SN12-6.12-5, SN12-6.11-5, A-57 */
 static void strangers_are_told_so_at_once(void **state)
 {
     struct rig *r = *state;
@@ -720,7 +720,7 @@ static void disconnect_and_ping_in_the_will_dialogue(void **state)
             "    a < DISCONNECT\n");
 }
 
-/* SN12-5.5-1, SN12-5.5-3, SN12-5.5-4, SN12-5.5-5, SN12-5.5-9 */
+/* SN12-4-2, SN12-5.5-1, SN12-5.5-3, SN12-5.5-4, SN12-5.5-5, SN12-5.5-9 */
 static void nodes_behind_forwarders_are_clients_of_their_own(void **state)
 {
     struct rig *r = *state;

@@ -529,19 +529,70 @@ static void ids_known_to_the_device_need_no_register(void **state)
             "message qos=0 t/1 'its own'\n");
 }
 
-/* SN12-5.2.1-4, SN12-5.2.1-5, SN12-5.3.2-1 */
+static struct {
+    uint8_t sent[300]; /* the last frame */
+    size_t sent_len;
+    uint8_t published[300]; /* the last payload */
+    size_t published_len;
+} seen;
+
+static void note_octets(void *ctx, const struct bridge_action *a)
+{
+    (void)ctx;
+    if (a->type == BRIDGE_DO_SEND) {
+        seen.sent_len = a->send.bytes.len;
+        memcpy(seen.sent, a->send.bytes.data, a->send.bytes.len);
+    } else if (a->type == BRIDGE_DO_PUBLISH) {
+        seen.published_len = a->publish.message.payload.len;
+        memcpy(seen.published, a->publish.message.payload.data, seen.published_len);
+    }
+}
+
+static void change_watch(struct rig_options *o)
+{
+    o->watch = note_octets;
+}
+
+static int watched(void **state)
+{
+    return begin_with(state, change_watch);
+}
+
+static void message_of(struct rig *r, const uint8_t *data, size_t len)
+{
+    rig_step(r, &(struct bridge_event){
+                    .type = BRIDGE_ON_MESSAGE,
+                    .message = {.topic = sn_bytes_text("AB"), .payload = sn_bytes(data, len)}});
+    rig_skip(r);
+}
+
+/* SN12-5.2.1-2, SN12-5.2.1-4, SN12-5.2.1-5, SN12-5.3.2-1: from 256 octets on the length has
+ * three; every octet passes as it is. */
 static void long_messages_pass_both_ways(void **state)
 {
+    static const uint8_t head[] = {0x01, 0x01, 0x09, SN_PUBLISH, 0x00, 0x00, 0x01, 0x00, 0x00};
     struct rig *r = *state;
+    uint8_t data[256];
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (uint8_t)i;
     subscribe(r, "a", "AB", 0);
-    static char data[249];
-    rig_step(r, &(struct bridge_event){
-                    .type = BRIDGE_ON_MESSAGE,
-                    .message = {.topic = sn_bytes_text("AB"), .payload = sn_bytes(data, 248)}});
-    rig_step(r, &(struct bridge_event){
-                    .type = BRIDGE_ON_MESSAGE,
-                    .message = {.topic = sn_bytes_text("AB"), .payload = sn_bytes(data, 249)}});
+    message_of(r, data, 248);
+    assert_int_equal(seen.sent_len, 255);
+    assert_int_equal(seen.sent[0], 0xFF);
+    assert_int_equal(seen.sent[1], SN_PUBLISH);
+    message_of(r, data, 249);
+    assert_int_equal(seen.sent_len, 258);
+    assert_memory_equal(seen.sent, ((const uint8_t[]){0x01, 0x01, 0x02, SN_PUBLISH}), 4);
+    message_of(r, data, 256);
+    assert_int_equal(seen.sent_len, sizeof(head) + 256);
+    assert_memory_equal(seen.sent, head, sizeof(head));
+    assert_memory_equal(seen.sent + sizeof(head), data, 256);
+    rig_frame(r, "a",
+              &(struct sn_packet){.type = SN_PUBLISH,
+                                  .publish = {.tid = 1, .data = sn_bytes(data, 256)}});
     rig_skip(r);
+    assert_int_equal(seen.published_len, 256);
+    assert_memory_equal(seen.published, data, 256);
 }
 
 /* SN12-6.10-9, SN12-5.4.12-3, SN12-6.13-3: one message is open at a time. */
@@ -788,7 +839,7 @@ static void a_long_name_with_a_predefined_id_fits_any_frame(void **state)
             "    a@1 < PUBLISH qos=0 predefined=1 mid=0 data='x'\n");
 }
 
-/* SN12-6.14-16, A-53 */
+/* SN12-6.3-5, SN12-6.12-3, SN12-6.14-16, A-53 */
 static void messages_for_who_is_away_wait_in_order(void **state)
 {
     struct rig *r = *state;
@@ -1207,7 +1258,7 @@ int main(void)
         WITH(subscriptions_are_limited_for_each_client, begin),
         WITH(a_name_is_registered_before_its_first_message, begin),
         WITH(ids_known_to_the_device_need_no_register, begin),
-        WITH(long_messages_pass_both_ways, begin),
+        WITH(long_messages_pass_both_ways, watched),
         WITH(qos_1_goes_one_by_one, begin),
         WITH(qos_2_goes_over_the_disk_at_every_step, begin),
         WITH(an_unanswered_message_is_repeated_with_dup_and_then_the_client_is_lost, begin),

@@ -86,7 +86,8 @@ static void subscribe(struct rig *r, const char *peer, const char *filter, int8_
     rig_skip(r);
 }
 
-/* Figure 5; SN12-6.14-1, -2, -3, -6, -8, -9, -10, SN12-5.4.21-2, SN12-5.4.21-3 */
+/* Figure 5; SN12-6.14-1, SN12-6.14-2, SN12-6.14-3, SN12-6.14-6, SN12-6.14-8, SN12-6.14-9,
+ * SN12-6.14-10, SN12-5.4.21-2, SN12-5.4.21-3 */
 static void a_sleeper_gets_its_messages_between_pingreq_and_pingresp(void **state)
 {
     struct rig *r = *state;

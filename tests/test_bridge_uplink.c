@@ -92,7 +92,8 @@ static void memory(struct rig *r, bool is_there)
     rig_bridge(r)->arena.closed = !is_there;
 }
 
-/* SN12-6.5-1, SN12-6.5-3, SN12-6.5-4, SN12-5.3.11-1: an id is told when it is stored. */
+/* SN12-5.4.11-1, SN12-6.5-1, SN12-6.5-3, SN12-6.5-4, SN12-5.3.11-1: an id is told when it is
+ * stored. */
 static void register_gives_a_name_one_id_when_it_is_stored(void **state)
 {
     struct rig *r = *state;
@@ -202,7 +203,8 @@ static void ids_belong_to_their_client_and_their_kind(void **state)
             "    a < PUBACK tid=16706 mid=4 code=accepted\n");
 }
 
-/* SN12-6.6-6, SN12-6.7-2, SN12-6.7-8, SN12-5.3.11-2, SN12-5.3.4-5, SN12-5.4.12-3, A-25, A-26, A-27, A-38 */
+/* SN12-5.4.13-2, SN12-6.6-6, SN12-6.7-2, SN12-6.7-8, SN12-5.3.11-2, SN12-5.3.4-5, SN12-5.4.12-3,
+ * A-25, A-26, A-27, A-38 */
 static void a_publish_without_a_topic_is_answered_whatever_its_qos(void **state)
 {
     struct rig *r = *state;
@@ -743,7 +745,7 @@ static void qos_0_in_memory_does_not_hold_up_the_disk(void **state)
             "    publish 10 qos=0 pre/one '6'\n");
 }
 
-/* Undecided messages go out again in order; QoS 0 is not sent twice. */
+/* SN12-6.12-6: Undecided messages go out again in order; QoS 0 is not sent twice. */
 static void what_was_undecided_goes_again_when_the_broker_is_back(void **state)
 {
     struct rig *r = *state;

@@ -408,6 +408,34 @@ static void a_chosen_retry_moves_its_limits(void **state)
     config_free(&c);
 }
 
+/* SN12-7.2-3, SN12-7.2-4: T_retry is the link's own, not 10 to 15 s everywhere, but either can be
+ * had; N_retry is within 3 to 5. */
+static void retries_are_the_specifications_and_their_time_is_the_links(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < radio_profile_count(); i++) {
+        const struct radio_profile *p = radio_profile_at(i);
+        assert_in_range(p->retries, 3, 5);
+        assert_true(radio_profile_retry_ms(p) >= 1000);
+    }
+    struct config c = load(LAN "retry_ms = 10000\nretry_min_ms = 10000\nretry_max_ms = 10000\n"
+                               "retries = 4\n");
+    assert_int_equal(c.bridge.links[0].retry_max_ms, 10000);
+    config_free(&c);
+}
+
+/* SN12-6.1-3: one octet, and never left to chance. */
+static void a_gateway_id_is_one_octet(void **state)
+{
+    (void)state;
+    refuses(
+        "[bridge]\ngateway_id = 256\n" LAN,
+        "conf:2: [bridge] gateway_id: found \"256\", allowed is a whole number from 0 to 255\n");
+    struct config c = load("[bridge]\ngateway_id = 0\n" LAN);
+    assert_int_equal(c.bridge.gateway_id, 0);
+    config_free(&c);
+}
+
 static void every_profile_can_be_chosen_and_printed(void **state)
 {
     (void)state;
@@ -903,6 +931,8 @@ int main(void)
         cmocka_unit_test(a_profile_gives_what_the_link_does_not_say),
         cmocka_unit_test(without_a_profile_a_wire_is_as_fast_as_its_port),
         cmocka_unit_test(a_chosen_retry_moves_its_limits),
+        cmocka_unit_test(retries_are_the_specifications_and_their_time_is_the_links),
+        cmocka_unit_test(a_gateway_id_is_one_octet),
         cmocka_unit_test(every_profile_can_be_chosen_and_printed),
         cmocka_unit_test(every_framing_can_be_opened),
         cmocka_unit_test(flow_control_must_not_eat_data),
