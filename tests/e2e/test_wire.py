@@ -67,6 +67,7 @@ def test_the_broker_does_not_notice_a_sleep(env):
     )
     assert time.monotonic() - begin > 7.5
     env.mosquitto_pub(plant.broker, "-t", "to/sleeper", "-m", "still there", "-q", 1)
+    plant.bridge.wait_for_status(lambda s: s["down"]["queued"] == 1, "it waits for the sleeper")
     sleeper.ask(pingreq("sleeper"), "PINGRESP")
     assert [f["data"] for f in sleeper.received] == [b"still there"]
     assert plant.connections().count("snbridge") == 1
