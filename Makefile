@@ -21,7 +21,8 @@ endif
 CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
             -Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wundef -Wswitch-enum
-LANGUAGE := -std=c11 -D_GNU_SOURCE -DSNBRIDGE_VERSION='"$(VERSION)"' -I. $(WARNINGS) -pthread
+LANGUAGE := -std=c11 -D_GNU_SOURCE -DSNBRIDGE_VERSION='"$(VERSION)"' -I. $(WARNINGS) -pthread \
+            -ffp-contract=off
 ALL_CFLAGS := $(LANGUAGE) $(CFLAGS) $(SANFLAGS) -MMD -MP
 LIBS     := -lpaho-mqtt3as -lssl -lcrypto $(shell pkg-config --libs libserialport inih sqlite3 2>/dev/null) -lm -pthread
 TEST_LIBS := -lcmocka -ljansson

@@ -94,11 +94,17 @@ void sim_forget_all(struct sim_queue *q)
         free(p);
 }
 
-struct sim_packet *sim_copy(struct sim_line *l, const struct sim_packet *p)
+struct sim_packet *sim_packet_clone(const struct sim_packet *p)
 {
     struct sim_packet *copy = packet_new(p->octets, p->len);
     memcpy(copy, p, sizeof *copy);
     copy->next = NULL;
+    return copy;
+}
+
+struct sim_packet *sim_copy(struct sim_line *l, const struct sim_packet *p)
+{
+    struct sim_packet *copy = sim_packet_clone(p);
     sim_packet_say(l, copy, (struct sim_record){.type = SIM_FRAME_COPIED});
     return copy;
 }
@@ -110,8 +116,10 @@ void *sim_node_new(struct sim_line *l, size_t size, const struct sim_node_ops *o
     struct sim_node *n = sim_memory(size);
     n->ops = ops;
     n->line = l;
-    n->another = l->nodes;
-    l->nodes = n;
+    struct sim_node **end = &l->nodes;
+    while (*end != NULL)
+        end = &(*end)->another;
+    *end = n;
     return n;
 }
 
@@ -153,6 +161,28 @@ void sim_pass(struct sim_node *n, struct sim_packet *p)
     hand_to(n->line, n->next[p->direction], p);
 }
 
+static void drop_all(struct sim_line *l, const char *why, bool queues)
+{
+    for (struct sim_node *n = l->nodes; n != NULL; n = n->another)
+        if (n->ops->drop != NULL)
+            n->ops->drop(n, why, queues);
+}
+
+void sim_line_give_up(struct sim_line *l, const char *why)
+{
+    drop_all(l, why, true);
+}
+
+void sim_line_pay(struct sim_line *l, uint64_t hundredths)
+{
+    if (hundredths > 0)
+        sim_line_say(l, (struct sim_record){
+                            .type = SIM_LINK_COST,
+                            .number = hundredths,
+                            .why = l->profile->cost_unit,
+                        });
+}
+
 void sim_line_set(struct sim_line *l, enum sim_cause cause, bool down, const char *why)
 {
     const bool was_up = sim_line_is_up(l);
@@ -164,8 +194,7 @@ void sim_line_set(struct sim_line *l, enum sim_cause cause, bool down, const cha
         return;
     if (was_up) {
         sim_line_say(l, (struct sim_record){.type = SIM_LINK_DOWN, .why = why});
-        for (struct sim_node *n = l->nodes; n != NULL; n = n->another)
-            n->ops->drop(n, "link-down", !l->profile->hold);
+        drop_all(l, "link-down", !l->profile->hold);
     } else {
         sim_line_say(l, (struct sim_record){.type = SIM_LINK_UP});
         for (struct sim_node *n = l->nodes; n != NULL; n = n->another)
@@ -200,15 +229,27 @@ static struct sim_line *line_open(struct sim_channel *c, const char *device)
         .slower = 1,
         .causes = c->broken ? SIM_CAUSE_BROKEN : 0,
     };
-    if (c->profile->duplex == SIM_HALF_DUPLEX)
+    /* From sender to receiver, in both directions. */
+    sim_plan_add(l);
+    sim_repeat_add(l);
+    struct sim_node *answer = sim_answer_add(l);
+    sim_dial_add(l);
+    sim_sbd_add(l);
+    if (!l->profile->sbd) {
+        sim_wire_add(l, SIM_UP);
+        sim_wire_add(l, SIM_DOWN);
         sim_air_add(l);
+    }
+    sim_meter_add(l);
+    sim_fade_add(l);
     for (enum sim_direction d = SIM_UP; d <= SIM_DOWN; d++) {
-        if (c->profile->duplex == SIM_FULL_DUPLEX)
-            sim_wire_add(l, d);
         sim_loss_add(l, d);
         sim_damage_add(l, d);
+        if (d == SIM_UP && answer != NULL)
+            sim_node_join(answer, SIM_UP);
         sim_delay_add(l, d);
     }
+    sim_repeat_add_end(l);
     return l;
 }
 
@@ -216,7 +257,9 @@ static void line_close(struct sim_line *l)
 {
     for (struct sim_node *n = l->nodes; n != NULL;) {
         struct sim_node *another = n->another;
-        n->ops->close(n);
+        if (n->ops->close != NULL)
+            n->ops->close(n);
+        free(n);
         n = another;
     }
     free(l);
@@ -274,8 +317,6 @@ static void enter(struct sim_line *l, struct sim_packet *p)
         sim_lose(l, p, "one-way");
     else if (p->len > profile->path[p->direction].frame_max)
         sim_lose(l, p, "too-long");
-    else if (!sim_line_is_up(l) && !profile->hold)
-        sim_lose(l, p, "link-down");
     else
         hand_to(l, l->first[p->direction], p);
 }

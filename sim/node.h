@@ -9,8 +9,8 @@
  *
  * A line can be down, for several reasons at once. All nodes are told when it
  * goes down, and lose what is on its way; a node with a queue also loses that,
- * unless the profile says hold. No packet enters a line that is down unless it
- * is held.
+ * unless the profile says hold. Nodes with a queue ask sim_line_takes() before
+ * they take a packet.
  */
 #ifndef SIM_NODE_H
 #define SIM_NODE_H
@@ -45,14 +45,16 @@ struct sim_packet *sim_queue_take(struct sim_queue *q); /* NULL when empty */
 struct sim_node;
 
 struct sim_node_ops {
-    /* Becomes the owner of p. */
+    /* Becomes the owner of p. NULL for a node that is in no chain, and acts on the line. */
     void (*take)(struct sim_node *n, struct sim_packet *p);
     /* The line went down: loses what is on its way, and what waits if queues is
-     * true. Also without a line that goes down, when a call is given up. */
+     * true. Also without a line that goes down, when what waits is given up. NULL: it
+     * holds nothing. */
     void (*drop)(struct sim_node *n, const char *why, bool queues);
-    /* The line is up. NULL: nothing to do. */
+    /* The line came up. NULL: nothing to do. */
     void (*up)(struct sim_node *n);
-    /* The channel ends: gives back everything, the node too, without a word. */
+    /* The channel ends: gives back what it holds, without a word, but not the node. NULL:
+     * nothing. */
     void (*close)(struct sim_node *n);
 };
 
@@ -60,7 +62,7 @@ struct sim_node {
     const struct sim_node_ops *ops;
     struct sim_line *line;
     struct sim_node *next[2]; /* by direction; NULL: the other end */
-    struct sim_node *another; /* of the line, in no order that matters */
+    struct sim_node *another; /* of the line, in the order in which they were made */
 };
 
 /* Why a line is down: one bit each. */
@@ -81,11 +83,9 @@ struct sim_line {
     uint64_t seed;
     struct sim_node *nodes;
     struct sim_node *first[2]; /* by direction; NULL: straight to the other end */
-    struct sim_plan *plan;     /* when it is there; plan.c */
-    struct sim_fade *fade;     /* node_fade.c */
     unsigned causes;           /* of enum sim_cause: why it is down; 0: it is up */
     uint32_t slower;           /* divides every rate */
-    uint64_t cost_rest;        /* what does not make a hundredth yet; cost.c */
+    uint32_t waiting;          /* packets that wait for the air or are on it */
 };
 
 /* Makes a node of this size known to its line, zeroed but for its head. It joins the chains with
@@ -101,7 +101,8 @@ void sim_lose(struct sim_line *l, struct sim_packet *p, const char *why);
 void sim_lose_all(struct sim_line *l, struct sim_queue *q, const char *why);
 void sim_forget_all(struct sim_queue *q); /* without a word */
 
-/* One more of it, which is said. */
+/* Another of the same, without a word; and one more under way, which is said. */
+struct sim_packet *sim_packet_clone(const struct sim_packet *p);
 struct sim_packet *sim_copy(struct sim_line *l, const struct sim_packet *p);
 
 /* Says something of a line, or of a packet: the caller gives type and what is special. */
@@ -115,6 +116,18 @@ static inline bool sim_line_is_up(const struct sim_line *l)
 {
     return l->causes == 0;
 }
+
+/* Whether a queue may take a packet: up, or held until it is. */
+static inline bool sim_line_takes(const struct sim_line *l)
+{
+    return l->causes == 0 || l->profile->hold;
+}
+
+/* Says that so many hundredths of the profile's unit are to be paid; 0 is not said. */
+void sim_line_pay(struct sim_line *l, uint64_t hundredths);
+
+/* What waits is given up. */
+void sim_line_give_up(struct sim_line *l, const char *why);
 
 /* A node's own stream of chance; part names it within the line. */
 void sim_line_random(const struct sim_line *l, const char *part, struct sim_random *r);
@@ -131,8 +144,16 @@ uint64_t sim_airtime(const struct sim_profile *p, enum sim_direction direction, 
 
 /* ---- making nodes: each adds itself if the profile asks for it ------------------ */
 
+void sim_plan_add(struct sim_line *l);                                 /* node_plan.c */
+void sim_repeat_add(struct sim_line *l);                               /* node_repeat.c */
+void sim_repeat_add_end(struct sim_line *l);                           /* and its other half */
+struct sim_node *sim_answer_add(struct sim_line *l);                   /* node_answer.c */
+void sim_dial_add(struct sim_line *l);                                 /* node_dial.c */
+void sim_sbd_add(struct sim_line *l);                                  /* node_sbd.c */
 void sim_wire_add(struct sim_line *l, enum sim_direction direction);   /* node_wire.c */
 void sim_air_add(struct sim_line *l);                                  /* node_air.c */
+void sim_meter_add(struct sim_line *l);                                /* node_meter.c */
+void sim_fade_add(struct sim_line *l);                                 /* node_fade.c */
 void sim_loss_add(struct sim_line *l, enum sim_direction direction);   /* node_loss.c */
 void sim_damage_add(struct sim_line *l, enum sim_direction direction); /* node_damage.c */
 void sim_delay_add(struct sim_line *l, enum sim_direction direction);  /* node_delay.c */

@@ -137,6 +137,7 @@ static void end(struct station *s)
     struct sim_line *l = a->node.line;
     struct sim_packet *p = s->sending;
     s->sending = NULL;
+    l->waiting--;
     s->quiet_us = sim_now(l->world) + sim_draw(&a->random, l->profile->turn);
     if (s->is_spoilt)
         sim_lose(l, p, "collision");
@@ -179,10 +180,15 @@ static struct station *station_of(struct air *a, uint32_t peer)
 static void take(struct sim_node *n, struct sim_packet *p)
 {
     struct station *s = station_of((struct air *)n, p->direction == SIM_UP ? p->peer : 0);
+    if (!sim_line_takes(n->line)) {
+        sim_lose(n->line, p, "link-down");
+        return;
+    }
     if (s->queue.count >= n->line->profile->path[p->direction].queue) {
         sim_lose(n->line, p, "queue");
         return;
     }
+    n->line->waiting++;
     sim_queue_put(&s->queue, p);
     /* One that waits for its time is not to think again because of another frame. */
     if (s->timer.at == 0)
@@ -199,10 +205,14 @@ static void drop(struct sim_node *n, const char *why, bool queues)
         struct sim_packet *p = s->sending;
         s->sending = NULL;
         sim_timer_stop(n->line->world, &s->timer);
-        if (p != NULL)
+        if (p != NULL) {
+            n->line->waiting--;
             sim_lose(n->line, p, why);
-        if (queues)
+        }
+        if (queues) {
+            n->line->waiting -= s->queue.count;
             sim_lose_all(n->line, &s->queue, why);
+        }
     }
 }
 
@@ -227,7 +237,6 @@ static void close_air(struct sim_node *n)
         free(s);
     }
     free(a->stations);
-    free(a);
 }
 
 void sim_air_add(struct sim_line *l)
@@ -238,6 +247,8 @@ void sim_air_add(struct sim_line *l)
         .up = up,
         .close = close_air,
     };
+    if (l->profile->duplex != SIM_HALF_DUPLEX)
+        return;
     struct air *a = sim_node_new(l, sizeof *a, &ops);
     sim_line_random(l, "air", &a->random);
     sim_node_join(&a->node, SIM_UP);

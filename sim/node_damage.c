@@ -7,8 +7,6 @@
  */
 #include "sim/node.h"
 
-#include <stdlib.h>
-
 struct damage {
     struct sim_node node;
     const struct sim_path *path;
@@ -81,21 +79,9 @@ static void take(struct sim_node *n, struct sim_packet *p)
         sim_pass(n, copy);
 }
 
-static void drop(struct sim_node *n, const char *why, bool queues)
-{
-    (void)n;
-    (void)why;
-    (void)queues;
-}
-
-static void close_damage(struct sim_node *n)
-{
-    free(n);
-}
-
 void sim_damage_add(struct sim_line *l, enum sim_direction direction)
 {
-    static const struct sim_node_ops ops = {.take = take, .drop = drop, .close = close_damage};
+    static const struct sim_node_ops ops = {.take = take};
     const struct sim_path *path = &l->profile->path[direction];
     if (path->bit_errors == 0 && path->corrupt == 0 && path->duplicate == 0)
         return;

@@ -76,14 +76,13 @@ static void close_delay(struct sim_node *n)
         d->first = p->next;
         free(p);
     }
-    free(d);
 }
 
 void sim_delay_add(struct sim_line *l, enum sim_direction direction)
 {
     static const struct sim_node_ops ops = {.take = take, .drop = drop, .close = close_delay};
     const struct sim_path *path = &l->profile->path[direction];
-    if (path->delay.high == 0 && path->reorder == 0 && path->arq_us == 0)
+    if (path->delay.high == 0 && path->reorder == 0 && path->arq_us == 0 && !l->profile->sbd)
         return;
     struct delay *d = sim_node_new(l, sizeof *d, &ops);
     d->path = path;

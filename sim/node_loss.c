@@ -10,8 +10,6 @@
  */
 #include "sim/node.h"
 
-#include <stdlib.h>
-
 struct loss {
     struct sim_node node;
     const struct sim_path *path;
@@ -43,21 +41,9 @@ static void take(struct sim_node *n, struct sim_packet *p)
     sim_pass(n, p);
 }
 
-static void drop(struct sim_node *n, const char *why, bool queues)
-{
-    (void)n;
-    (void)why;
-    (void)queues;
-}
-
-static void close_loss(struct sim_node *n)
-{
-    free(n);
-}
-
 void sim_loss_add(struct sim_line *l, enum sim_direction direction)
 {
-    static const struct sim_node_ops ops = {.take = take, .drop = drop, .close = close_loss};
+    static const struct sim_node_ops ops = {.take = take};
     const struct sim_path *path = &l->profile->path[direction];
     if (path->loss == 0 && path->gemodel.p == 0 && path->gemodel.good == 0)
         return;

@@ -50,18 +50,25 @@ static void time_is_over(void *ctx, uint64_t arg)
     struct sim_packet *p = w->sending;
     (void)arg;
     w->sending = NULL;
-    if (p != NULL)
+    if (p != NULL) {
+        w->node.line->waiting--;
         sim_pass(&w->node, p);
+    }
     go_on(w);
 }
 
 static void take(struct sim_node *n, struct sim_packet *p)
 {
     struct wire *w = (struct wire *)n;
+    if (!sim_line_takes(n->line)) {
+        sim_lose(n->line, p, "link-down");
+        return;
+    }
     if (w->queue.count >= n->line->profile->path[w->direction].queue) {
         sim_lose(n->line, p, "queue");
         return;
     }
+    n->line->waiting++;
     sim_queue_put(&w->queue, p);
     go_on(w);
 }
@@ -72,10 +79,14 @@ static void drop(struct sim_node *n, const char *why, bool queues)
     struct sim_packet *p = w->sending;
     w->sending = NULL;
     sim_timer_stop(n->line->world, &w->timer);
-    if (p != NULL)
+    if (p != NULL) {
+        n->line->waiting--;
         sim_lose(n->line, p, why);
-    if (queues)
+    }
+    if (queues) {
+        n->line->waiting -= w->queue.count;
         sim_lose_all(n->line, &w->queue, why);
+    }
 }
 
 static void up(struct sim_node *n)
@@ -89,7 +100,6 @@ static void close_wire(struct sim_node *n)
     sim_timer_stop(n->line->world, &w->timer);
     sim_forget_all(&w->queue);
     free(w->sending);
-    free(w);
 }
 
 void sim_wire_add(struct sim_line *l, enum sim_direction direction)
@@ -100,6 +110,8 @@ void sim_wire_add(struct sim_line *l, enum sim_direction direction)
         .up = up,
         .close = close_wire,
     };
+    if (l->profile->duplex != SIM_FULL_DUPLEX)
+        return;
     struct wire *w = sim_node_new(l, sizeof *w, &ops);
     w->direction = direction;
     w->timer = (struct sim_timer){.fn = time_is_over, .ctx = w};

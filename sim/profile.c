@@ -589,6 +589,8 @@ bool sim_profile_check(const struct sim_profile *p, char *error, size_t size)
         fault = "lora_sf: allowed is 0 or 7 to 12";
     else if (p->sbd && !p->per_device)
         fault = "sbd needs per_device = yes, since a mailbox belongs to one device";
+    else if ((p->sbd || p->dial.high > 0) && !p->hold)
+        fault = "sbd and dial need hold = yes, since frames wait for a session";
     else if (p->sbd && p->dial.high > 0)
         fault = "only one of sbd and dial can be given";
     else if ((uint64_t)p->dial_busy + p->dial_fail >= SIM_ALWAYS)

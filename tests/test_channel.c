@@ -512,6 +512,350 @@ static void aloha_loses_what_its_law_says(void **state)
     bench_close(b);
 }
 
+/* ---- when the link is there ------------------------------------------------------------- */
+
+static void contacts_come_from_a_list(void **state)
+{
+    struct bench *b = BENCH("contacts", "1s..2s, 4s..5s");
+    (void)state;
+    send(b, SIM_UP, 1, 10);
+    run_to(b, 1500);
+    send(b, SIM_UP, 1, 10);
+    run_to(b, 10000);
+    assert_says(b, "0 down:no-contact, 0 <a lost:link-down, 1000 up, 1500 <a arrived, "
+                   "2000 down:no-contact, 4000 up, 5000 down:no-contact");
+    bench_close(b);
+}
+
+static void contacts_come_periodically(void **state)
+{
+    struct bench *b = BENCH("contact_every", "10s", "contact_for", "2s", "contact_after", "1s");
+    (void)state;
+    run_to(b, 24000);
+    assert_says(b, "0 down:no-contact, 1000 up, 3000 down:no-contact, 11000 up, "
+                   "13000 down:no-contact, 21000 up, 23000 down:no-contact");
+    bench_close(b);
+}
+
+static void contacts_come_from_an_orbit(void **state)
+{
+    struct bench *b = BENCH("orbit_altitude", "550", "station_latitude", "50", "station_longitude",
+                            "8", "hold", "yes", "rate", "9600");
+    (void)state;
+    send(b, SIM_UP, 1, 10);
+    run_to(b, 1000000);
+    assert_says(b, "0 down:no-contact, 657460 up, 657468 <a arrived, 908053 down:no-contact");
+    bench_close(b);
+}
+
+/* What a line did before a device came does not matter to its own line. */
+static void a_device_that_comes_later_finds_the_contact_of_that_time(void **state)
+{
+    struct bench *b = BENCH("contact_every", "10s", "contact_for", "2s", "per_device", "yes");
+    (void)state;
+    run_to(b, 1000);
+    b->text[0] = '\0';
+    b->is_quiet = true;
+    run_to(b, 11000);
+    b->is_quiet = false;
+    const uint32_t c = sim_channel_attach(b->c, "c");
+    send(b, SIM_UP, c, 10);
+    run_to(b, 11500);
+    assert_says(b, "11000 <c arrived");
+    bench_close(b);
+}
+
+/* Up and down for 60 s and 20 s on average: the link is there three quarters of the time. */
+static void a_flapping_link_is_there_as_much_as_its_means_say(void **state)
+{
+    struct bench *b = BENCH("flap_up", "60s", "flap_down", "20s");
+    (void)state;
+    b->is_quiet = true;
+    uint64_t there = 0;
+    for (uint64_t s = 0; s < 400000; s += 10) {
+        run_to(b, s * 1000);
+        there += sim_channel_is_up(b->c);
+    }
+    assert_in_range(b->count[SIM_LINK_DOWN], 5000 * 0.97, 5000 * 1.03);
+    assert_in_range(there, 40000 * 0.75 * 0.98, 40000 * 0.75 * 1.02);
+    bench_close(b);
+}
+
+static void a_fade_slows_the_link_down_and_costs_frames(void **state)
+{
+    struct bench *b = BENCH("rate", "8000", "fade_every", "1s", "fade_for", "1000h", "fade_slower",
+                            "4", "fade_loss", "25%");
+    (void)state;
+    run_to(b, 30000);
+    b->text[0] = '\0';
+    send(b, SIM_UP, 1, 20);
+    assert_int_equal(b->until_us - sim_now(b->w), 80000);
+    run_to(b, 31000);
+    b->count[SIM_FRAME_LOST] = 0;
+    b->is_quiet = true;
+    for (int i = 0; i < 10000; i++) {
+        send(b, SIM_UP, 1, 20);
+        run_to(b, 31000 + 100 * (uint64_t)i);
+    }
+    assert_near(b->count[SIM_FRAME_LOST], 10000, 0.25);
+    bench_close(b);
+}
+
+/* ---- calls -------------------------------------------------------------------------------- */
+
+static void the_first_frame_makes_a_call_and_silence_ends_it(void **state)
+{
+    struct bench *b = BENCH("rate", "8000", "hold", "yes", "dial", "20s", "dial_idle", "60s",
+                            "cost_unit", "minute", "cost_per_minute", "1");
+    (void)state;
+    assert_false(sim_channel_is_up(b->c));
+    run_to(b, 5000);
+    send(b, SIM_UP, 1, 20);
+    send(b, SIM_DOWN, 1, 20);
+    run_to(b, 60000);
+    assert_says(b, "0 down:no-call, 5000 note, 25000 cost:minute, 25000 up, 25020 <a arrived, "
+                   "25020 >a arrived");
+    send(b, SIM_DOWN, 1, 20);
+    run_to(b, 300000);
+    /* Two minutes had begun by 120 s, when nothing had passed for 60 s. */
+    assert_says(b, "60020 >a arrived, 85000 cost:minute, 120000 down:idle");
+    assert_int_equal(b->cost, 200);
+    bench_close(b);
+}
+
+static void a_call_that_fails_is_tried_again_and_then_given_up(void **state)
+{
+    struct bench *b = BENCH("rate", "8000", "hold", "yes", "dial", "20s", "dial_busy", "99.99999%",
+                            "dial_retry", "10s", "dial_tries", "2");
+    (void)state;
+    send(b, SIM_UP, 1, 20);
+    run_to(b, 100000);
+    assert_says(b, "0 down:no-call, 0 note, 20000 note, 30000 note, 50000 note, "
+                   "50000 <a lost:no-call");
+    send(b, SIM_UP, 1, 20);
+    run_to(b, 101000);
+    assert_says(b, "100000 note");
+    bench_close(b);
+}
+
+static void calls_succeed_as_often_as_they_say(void **state)
+{
+    struct bench *b = BENCH("rate", "8000", "hold", "yes", "dial", "5s..20s", "dial_fail", "15%",
+                            "dial_tries", "1", "dial_idle", "1s");
+    (void)state;
+    send_many(b, 200, 10);
+    b->count[SIM_LINK_UP] = b->count[SIM_FRAME_LOST] = b->count[SIM_FRAME_SENT] = 0;
+    for (int i = 0; i < 5000; i++) {
+        send(b, SIM_UP, 1, 10);
+        run_to(b, sim_now(b->w) / 1000 + 30000);
+    }
+    assert_near(b->count[SIM_LINK_UP], 5000, 0.85);
+    assert_int_equal(b->count[SIM_FRAME_LOST] + b->count[SIM_LINK_UP], 5000);
+    bench_close(b);
+}
+
+/* The time until a call drops by itself is exponential: after its mean, 1/e still stand. */
+static void calls_drop_after_their_mean_time(void **state)
+{
+    uint64_t standing = 0;
+    (void)state;
+    for (uint64_t seed = 0; seed < 2000; seed++) {
+        struct bench *b =
+            bench_open(seed, (const char *const[]){"hold", "yes", "dial", "1s", "dial_idle", "0",
+                                                   "dial_drop", "15min", NULL});
+        b->is_quiet = true;
+        send(b, SIM_UP, 1, 10);
+        run_to(b, 1000 + 900000);
+        standing += sim_channel_is_up(b->c);
+        bench_close(b);
+    }
+    assert_near(standing, 2000, 0.36787944);
+}
+
+static void a_break_ends_the_call_and_what_waits_makes_another(void **state)
+{
+    struct bench *b = BENCH("rate", "8000", "hold", "yes", "dial", "20s", "dial_tries", "9");
+    (void)state;
+    send(b, SIM_UP, 1, 20);
+    send(b, SIM_UP, 1, 20);
+    run_to(b, 20010);
+    sim_channel_break(b->c, true);
+    run_to(b, 21000);
+    sim_channel_break(b->c, false);
+    run_to(b, 60000);
+    assert_says(b, "0 down:no-call, 0 note, 20000 up, 20010 down:broken, 20010 <a lost:link-down, "
+                   "30010 note, 50010 up, 50030 <a arrived");
+    bench_close(b);
+}
+
+/* ---- mailboxes -------------------------------------------------------------------------------- */
+
+#define SBD                                                                                        \
+    "per_device", "yes", "hold", "yes", "sbd", "yes", "sbd_session", "20s", "sbd_transit", "5s",   \
+        "sbd_csq_every", "1000h", "sbd_fail_good", "0", "cost_unit", "credit", "cost_per_credit",  \
+        "1"
+
+static void a_session_moves_one_frame_each_way_and_is_paid_in_credits(void **state)
+{
+    struct bench *b = BENCH(SBD);
+    (void)state;
+    send(b, SIM_UP, 1, 51);
+    send(b, SIM_UP, 1, 10);
+    send(b, SIM_DOWN, 1, 50);
+    run_to(b, 100000);
+    assert_says(b, "0 a note, 20000 a note, 20000 a cost:credit, 25000 <a arrived, "
+                   "25000 >a arrived, 40000 a note, 60000 a note, 60000 a cost:credit, "
+                   "65000 <a arrived");
+    assert_int_equal(b->cost, 400);
+    bench_close(b);
+}
+
+static void a_ring_starts_a_session_and_the_mailbox_is_drained(void **state)
+{
+    struct bench *b = BENCH(SBD);
+    (void)state;
+    send(b, SIM_DOWN, 2, 10);
+    send(b, SIM_DOWN, 2, 10);
+    run_to(b, 100000);
+    assert_says(b, "0 b note, 20000 b note, 20000 b cost:credit, 25000 >b arrived, "
+                   "40000 b note, 60000 b note, 60000 b cost:credit, 65000 >b arrived");
+    bench_close(b);
+}
+
+static void without_rings_a_device_looks_into_its_mailbox_and_pays_even_for_nothing(void **state)
+{
+    struct bench *b = BENCH(SBD, "sbd_ring", "no", "sbd_check", "1h");
+    (void)state;
+    send(b, SIM_DOWN, 1, 10);
+    run_to(b, 3620000);
+    assert_int_equal(b->cost, 200); /* a's frame, and b's empty mailbox */
+    assert_int_equal(b->count[SIM_FRAME_ARRIVED], 0);
+    run_to(b, 3625000);
+    assert_int_equal(b->count[SIM_FRAME_ARRIVED], 1);
+    bench_close(b);
+}
+
+static void a_full_mailbox_loses_what_comes(void **state)
+{
+    struct bench *b = BENCH(SBD, "sbd_mailbox", "2", "queue_up", "1");
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        send(b, SIM_DOWN, 1, 10);
+    for (int i = 0; i < 2; i++)
+        send(b, SIM_UP, 1, 10);
+    run_to(b, 1000);
+    assert_says(b, "0 a note, 0 >a lost:queue, 0 <a lost:queue");
+    bench_close(b);
+}
+
+static void sessions_fail_by_signal_quality_and_are_tried_again(void **state)
+{
+    struct bench *b = BENCH(SBD, "sbd_fail_good", "15%", "sbd_retry", "60s");
+    (void)state;
+    /* The signal never changes here, and is good. Sessions of one frame: n + failures. */
+    b->is_quiet = true;
+    for (int i = 0; i < 5000; i++) {
+        send(b, SIM_UP, 1, 10);
+        run_to(b, sim_now(b->w) / 1000 + 3600000);
+    }
+    assert_int_equal(b->count[SIM_FRAME_ARRIVED], 5000);
+    const uint64_t sessions = b->count[SIM_NOTE] / 2;
+    assert_near(sessions - 5000, (double)sessions, 0.15);
+    bench_close(b);
+}
+
+/* The walk is as often at each of its six levels; a frame that meets level 0 waits. */
+static void without_a_signal_no_session_begins(void **state)
+{
+    uint64_t waits = 0;
+    (void)state;
+    for (uint64_t seed = 0; seed < 1000; seed++) {
+        struct bench *b =
+            bench_open(seed, (const char *const[]){SBD, "sbd_csq_every", "30s", NULL});
+        b->is_quiet = true;
+        run_to(b, 86400000);
+        send(b, SIM_UP, 1, 10);
+        waits += b->count[SIM_NOTE] == 0;
+        bench_close(b);
+    }
+    assert_near(waits, 1000, 1.0 / 6);
+}
+
+/* ---- one way, and answers only after frames -------------------------------------------------- */
+
+static void on_a_one_way_link_nothing_goes_down(void **state)
+{
+    struct bench *b = BENCH("one_way", "yes");
+    (void)state;
+    send(b, SIM_DOWN, 1, 10);
+    run_to(b, 10);
+    assert_says(b, "0 >a lost:one-way");
+    bench_close(b);
+}
+
+static void the_first_of_several_copies_counts(void **state)
+{
+    struct bench *b = BENCH("copies", "3", "copies_gap", "5min");
+    (void)state;
+    send(b, SIM_UP, 1, 10);
+    run_to(b, 3600000);
+    assert_says(b, "0 <a arrived, 300000 <a copied, 300000 <a lost:copy, 600000 <a copied, "
+                   "600000 <a lost:copy");
+    assert_all_accounted(b);
+    bench_close(b);
+}
+
+/* Three copies, each lost with 20 %: all of them with 0.8 %. */
+static void blind_repeats_make_up_for_losses(void **state)
+{
+    struct bench *b = BENCH("copies", "3", "copies_gap", "10ms..20ms", "loss", "20%");
+    (void)state;
+    send_many(b, 20000, 10);
+    assert_near(b->count[SIM_FRAME_ARRIVED], 20000, 1 - 0.008);
+    bench_close(b);
+}
+
+static void a_device_that_listens_after_sending_gets_one_answer_for_each_frame(void **state)
+{
+    struct bench *b =
+        BENCH("rate", "8000", "duplex", "half", "access", "aloha", "answer_after", "1s");
+    (void)state;
+    send(b, SIM_DOWN, 1, 20);
+    send(b, SIM_DOWN, 1, 20);
+    run_to(b, 5000);
+    assert_says(b, "");
+    send(b, SIM_UP, 1, 20);
+    run_to(b, 10000);
+    assert_says(b, "5020 <a arrived, 6040 >a arrived");
+    send(b, SIM_UP, 1, 20);
+    run_to(b, 20000);
+    assert_says(b, "10020 <a arrived, 11040 >a arrived");
+    /* Too late for the first chance, in time for the second, too late for both. */
+    send(b, SIM_UP, 1, 20);
+    run_to(b, 21500);
+    send(b, SIM_DOWN, 1, 20);
+    run_to(b, 22500);
+    send(b, SIM_DOWN, 1, 20);
+    run_to(b, 30000);
+    assert_says(b, "20020 <a arrived, 22040 >a arrived");
+    bench_close(b);
+}
+
+/* ---- cost -------------------------------------------------------------------------------------- */
+
+/* 28 octets of headers and 72 of payload make 0.1 kB; hundredths are kept until they are whole. */
+static void volume_is_paid_for_with_its_overhead(void **state)
+{
+    struct bench *b = BENCH("overhead_bits", "224", "cost_unit", "kB", "cost_per_kilobyte", "0.05");
+    (void)state;
+    b->is_quiet = true;
+    for (int i = 0; i < 100; i++)
+        send(b, i % 2 ? SIM_UP : SIM_DOWN, 1, 72);
+    run_to(b, 10);
+    assert_int_equal(b->cost, 50);
+    bench_close(b);
+}
+
 /* ---- the same again -------------------------------------------------------------------- */
 
 static void the_same_seed_gives_the_same_run(void **state)
@@ -562,6 +906,28 @@ int main(void)
         cmocka_unit_test(a_hidden_device_does_not_disturb_what_another_receives),
         cmocka_unit_test(hidden_devices_collide_at_the_gateway),
         cmocka_unit_test(aloha_loses_what_its_law_says),
+        cmocka_unit_test(contacts_come_from_a_list),
+        cmocka_unit_test(contacts_come_periodically),
+        cmocka_unit_test(contacts_come_from_an_orbit),
+        cmocka_unit_test(a_device_that_comes_later_finds_the_contact_of_that_time),
+        cmocka_unit_test(a_flapping_link_is_there_as_much_as_its_means_say),
+        cmocka_unit_test(a_fade_slows_the_link_down_and_costs_frames),
+        cmocka_unit_test(the_first_frame_makes_a_call_and_silence_ends_it),
+        cmocka_unit_test(a_call_that_fails_is_tried_again_and_then_given_up),
+        cmocka_unit_test(calls_succeed_as_often_as_they_say),
+        cmocka_unit_test(calls_drop_after_their_mean_time),
+        cmocka_unit_test(a_break_ends_the_call_and_what_waits_makes_another),
+        cmocka_unit_test(a_session_moves_one_frame_each_way_and_is_paid_in_credits),
+        cmocka_unit_test(a_ring_starts_a_session_and_the_mailbox_is_drained),
+        cmocka_unit_test(without_rings_a_device_looks_into_its_mailbox_and_pays_even_for_nothing),
+        cmocka_unit_test(a_full_mailbox_loses_what_comes),
+        cmocka_unit_test(sessions_fail_by_signal_quality_and_are_tried_again),
+        cmocka_unit_test(without_a_signal_no_session_begins),
+        cmocka_unit_test(on_a_one_way_link_nothing_goes_down),
+        cmocka_unit_test(the_first_of_several_copies_counts),
+        cmocka_unit_test(blind_repeats_make_up_for_losses),
+        cmocka_unit_test(a_device_that_listens_after_sending_gets_one_answer_for_each_frame),
+        cmocka_unit_test(volume_is_paid_for_with_its_overhead),
         cmocka_unit_test(the_same_seed_gives_the_same_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
