@@ -171,7 +171,7 @@ struct connection {
     uint32_t refusals;            /* in a row with a window of 1 */
     bool session_present;         /* the connection took up a session */
     bool start_over;              /* the next one shall not */
-    char why[WHY_MAX];            /* a TLS error or the reason of a DISCONNECT, else empty */
+    char why[WHY_MAX];            /* the reason of a DISCONNECT, else empty */
     int fd;                       /* of its socket, if ino is not 0 */
     ino_t ino;
     struct broker_keep keep;

@@ -1,7 +1,7 @@
 #include "bridge/broker_paho.h"
 #include "bridge/broker_reach.h"
+#include "bridge/broker_tls.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,6 +117,12 @@ static const char *refusal_3_1_1(int code)
     return code >= 1 && code <= 5 ? names[code] : NULL;
 }
 
+/* MQTT 3.1.1: 4, 5; MQTT 5: 0x86, 0x87. */
+static bool is_login_refused(int code)
+{
+    return code == 4 || code == 5 || code == 0x86 || code == 0x87;
+}
+
 /* One line for the operator: why the attempt failed. False: Paho did not say. */
 static bool explain(const struct connection *c, int code, int reason, const char *message,
                     char *why, size_t size)
@@ -125,13 +131,12 @@ static bool explain(const struct connection *c, int code, int reason, const char
     if (c->handle_protocol == PROTOCOL_5)
         refusal = MQTTReasonCode_toString((enum MQTTReasonCodes)(reason >= 0x80 ? reason : code));
     if (refusal != NULL && (code > 0 || reason >= 0x80))
-        snprintf(why, size, "refused by the broker: %s", refusal);
-    else if (c->why[0] != '\0')
-        snprintf(why, size, "%s", c->why);
+        snprintf(why, size, "refused by the broker: %s%s", refusal,
+                 is_login_refused(code) || is_login_refused(reason)
+                     ? "; check username and password"
+                     : "");
     else if (message != NULL && strstr(message, "timeout") != NULL)
         snprintf(why, size, "no answer within %u s", c->broker->options.connect_timeout_s);
-    else if (message != NULL && strstr(message, "completion") != NULL)
-        snprintf(why, size, "the connection was closed before CONNACK");
     else
         return false;
     return true;
@@ -175,18 +180,6 @@ static void on_connect_failed(void *ctx, MQTTAsync_failureData *data)
 static void on_connect_failed5(void *ctx, MQTTAsync_failureData5 *data)
 {
     connect_failed(ctx, data->code, (int)data->reasonCode, data->message);
-}
-
-static int on_tls_error(const char *text, size_t len, void *ctx)
-{
-    struct connection *c = ctx;
-    pthread_mutex_lock(&c->broker->lock);
-    while (len > 0 && isspace((unsigned char)text[len - 1]))
-        len--;
-    if (c->why[0] == '\0')
-        snprintf(c->why, sizeof c->why, "TLS: %.*s", (int)len, text);
-    pthread_mutex_unlock(&c->broker->lock);
-    return 1;
 }
 
 static void closed(struct connection *c)
@@ -376,6 +369,16 @@ void paho_add_property(MQTTProperties *all, enum MQTTPropertyCodes code, uint32_
     MQTTProperties_add(all, &p);
 }
 
+/* Without a callback Paho leaves OpenSSL's queue of errors as it is, and takes old ones for
+ * new. What it says is for programmers; broker_tls.h has it for operators. */
+static int on_tls_error(const char *text, size_t len, void *ctx)
+{
+    (void)text;
+    (void)len;
+    (void)ctx;
+    return 1;
+}
+
 static int begin_connect(struct connection *c)
 {
     struct broker *b = c->broker;
@@ -420,7 +423,6 @@ static int begin_connect(struct connection *c)
         tls.enableServerCertAuth = b->options.verify;
         tls.verify = b->options.verify;
         tls.ssl_error_cb = on_tls_error;
-        tls.ssl_error_context = c;
         o.ssl = &tls;
     }
     const int rc = MQTTAsync_connect(c->handle, &o);
@@ -492,14 +494,26 @@ void paho_fall_back(struct connection *c)
     try_connect(c);
 }
 
+/* The attempt is made again by hand, as far as the reason is not clear. */
+static void find_out(const struct broker *b, char *why, size_t size)
+{
+    if (!broker_reach(b->host, b->port, REACH_MS, why, size))
+        return;
+    if (is_tls(b->url)) {
+        if (broker_tls_reach(&b->options, b->host, b->port, REACH_MS, why, size))
+            snprintf(why, size, "TLS works, but the connection was closed before CONNACK");
+    } else if (broker_tls_is_spoken(b->host, b->port, REACH_MS)) {
+        snprintf(why, size, "the broker speaks TLS at this port; ssl:// is wanted in url");
+    } else {
+        snprintf(why, size, "the connection was closed before CONNACK");
+    }
+}
+
 void paho_report_unreachable(struct connection *c)
 {
     struct broker *b = c->broker;
     char why[WHY_MAX];
-    if (broker_reach(b->host, b->port, REACH_MS, why, sizeof why))
-        snprintf(why, sizeof why, "%s",
-                 is_tls(b->url) ? "no TLS connection came about"
-                                : "the connection was closed before it was ready");
+    find_out(b, why, sizeof why);
     pthread_mutex_lock(&b->lock);
     if (c->wanted && c->state == CONNECTION_IDLE) {
         c->wanted = false;

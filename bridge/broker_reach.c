@@ -1,6 +1,7 @@
 #include "bridge/broker_reach.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
@@ -8,12 +9,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* 0, or the errno of the attempt. */
+/* A connected descriptor, or -errno. */
 static int attempt(const struct addrinfo *to, uint32_t wait_ms)
 {
     const int fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
-        return errno;
+        return -errno;
     int failed = 0;
     if (connect(fd, to->ai_addr, to->ai_addrlen) < 0)
         failed = errno;
@@ -25,11 +26,15 @@ static int attempt(const struct addrinfo *to, uint32_t wait_ms)
         else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &len) < 0)
             failed = errno;
     }
+    if (failed == 0)
+        failed = fcntl(fd, F_SETFL, 0) < 0 ? errno : 0;
+    if (failed == 0)
+        return fd;
     close(fd);
-    return failed;
+    return -failed;
 }
 
-bool broker_reach(const char *host, uint16_t port, uint32_t wait_ms, char *why, size_t why_size)
+int broker_reach_open(const char *host, uint16_t port, uint32_t wait_ms, char *why, size_t why_size)
 {
     char service[8];
     snprintf(service, sizeof service, "%u", port);
@@ -38,11 +43,22 @@ bool broker_reach(const char *host, uint16_t port, uint32_t wait_ms, char *why, 
     const int unresolved = getaddrinfo(host, service, &hints, &found);
     if (unresolved != 0) {
         snprintf(why, why_size, "%s: %s", host, gai_strerror(unresolved));
-        return false;
+        return -1;
     }
-    const int failed = attempt(found, wait_ms);
+    /* "localhost" is often two addresses, and the broker listens on one. */
+    int fd = -ETIMEDOUT;
+    for (const struct addrinfo *at = found; at != NULL && fd < 0; at = at->ai_next)
+        fd = attempt(at, wait_ms);
     freeaddrinfo(found);
-    if (failed != 0)
-        snprintf(why, why_size, "%s", strerror(failed));
-    return failed == 0;
+    if (fd < 0)
+        snprintf(why, why_size, "%s", strerror(-fd));
+    return fd < 0 ? -1 : fd;
+}
+
+bool broker_reach(const char *host, uint16_t port, uint32_t wait_ms, char *why, size_t why_size)
+{
+    const int fd = broker_reach_open(host, port, wait_ms, why, why_size);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
 }

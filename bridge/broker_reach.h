@@ -11,9 +11,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Resolves the host and connects to its first address, within wait_ms (name
- * servers may take longer); hangs up at once. Returns true when that worked,
- * else false and the reason in why. */
+/* Resolves the host and connects to the first of its addresses that answers, each
+ * within wait_ms (name servers may take longer). Returns a connected, blocking
+ * descriptor; or -1 and the reason in why. */
+int broker_reach_open(const char *host, uint16_t port, uint32_t wait_ms, char *why,
+                      size_t why_size);
+
+/* The same, and hangs up at once. True when it worked. */
 bool broker_reach(const char *host, uint16_t port, uint32_t wait_ms, char *why, size_t why_size);
 
 #endif

@@ -1,6 +1,7 @@
 /* What only several keys together can get wrong, and what one gives another. */
 #include "bridge/config_parts.h"
 
+#include "bridge/broker_tls.h"
 #include "bridge/classes.h"
 #include "radio/framing.h"
 #include "radio/profile.h"
@@ -22,7 +23,8 @@ static bool is_multicast(const struct config_endpoint *e)
 
 static bool is_encrypted(const char *url)
 {
-    return strncmp(url, "ssl:", 4) == 0 || strncmp(url, "wss:", 4) == 0;
+    return strncmp(url, "ssl:", 4) == 0 || strncmp(url, "wss:", 4) == 0 ||
+           strncmp(url, "mqtts:", 6) == 0;
 }
 
 static unsigned line_of(const unsigned *lines, enum config_section s, const char *name)
@@ -60,6 +62,17 @@ static void read_password(struct config_reading *r)
     }
     free(text);
     fclose(f);
+}
+
+/* What is in the files; that they can be read has been seen. */
+static void check_tls(struct config_reading *r)
+{
+    const char *key = NULL;
+    char why[512];
+    if (is_encrypted(r->config.broker.url) && r->faults == 0 &&
+        !broker_tls_check(&r->config.broker, &key, why, sizeof why)) {
+        config_fault(r, line_of(r->key_line, CONFIG_IN_BROKER, key), "[broker] %s: %s", key, why);
+    }
 }
 
 static void check_broker(struct config_reading *r)
@@ -330,4 +343,5 @@ void config_complete(struct config_reading *r)
     check_broker(r);
     check_classes(r);
     check_links(r);
+    check_tls(r);
 }

@@ -81,7 +81,7 @@ void log_note(const struct bridge_action *a, const struct bridge_config *config)
     const enum bridge_note note = a->note.note;
     if (!log_wants(bridge_note_level(note)) || !may_say(note))
         return;
-    char text[512];
+    char text[600];
     size_t len = 0;
     if (a->note.client.len > 0) {
         len += (size_t)snprintf(text + len, sizeof(text) - len, " client=");
@@ -92,7 +92,7 @@ void log_note(const struct bridge_action *a, const struct bridge_config *config)
                                 config->links[a->note.link].name);
     if (a->note.detail.len > 0) {
         len += (size_t)snprintf(text + len, sizeof(text) - len, " \"");
-        len += put_text(text + len, 200, a->note.detail);
+        len += put_text(text + len, 300, a->note.detail);
         len += (size_t)snprintf(text + len, sizeof(text) - len, "\"");
     }
     if (a->note.number != 0)
