@@ -56,6 +56,7 @@ struct fetch {
 struct taken {
     char peer[64];
     uint16_t mid;
+    uint32_t hash; /* of its payload */
     uint64_t seq;
     bool acked;
     bool at_broker;
@@ -467,17 +468,36 @@ static void say_action(struct rig *r, const struct bridge_action *a)
 
 /* ---- the rules of the seams ------------------------------------------------------------ */
 
-static struct taken *taken_find(struct rig *r, const char *peer, uint16_t mid)
+/* FNV-1a. */
+static uint32_t hash_of(struct sn_bytes text)
 {
-    for (size_t i = r->taken_count; i-- > 0;)
-        if (r->taken[i].mid == mid && strcmp(r->taken[i].peer, peer) == 0)
-            return &r->taken[i];
-    return NULL;
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < text.len; i++)
+        hash = (hash ^ text.data[i]) * 16777619u;
+    return hash;
 }
 
 static bool is_safe(struct rig *r, const struct taken *t)
 {
     return t->at_broker || row_find(&r->disk, BRIDGE_QUEUE_BROKER, t->seq) != NULL;
+}
+
+/* The last one of this message id. A repetition may have been taken as a message of its own
+ * (at least once) while the acknowledgement of the first copy waited for the air: then that copy
+ * will do, if it is safe. */
+static struct taken *taken_find(struct rig *r, const char *peer, uint16_t mid)
+{
+    struct taken *last = NULL;
+    for (size_t i = r->taken_count; i-- > 0;) {
+        struct taken *t = &r->taken[i];
+        if (t->mid != mid || strcmp(t->peer, peer) != 0)
+            continue;
+        if (last == NULL)
+            last = t;
+        if (t->hash == last->hash && is_safe(r, t))
+            return t;
+    }
+    return last;
 }
 
 static void acknowledged(struct rig *r, const char *peer, uint16_t mid)
@@ -583,7 +603,7 @@ static void handed_over(struct rig *r, const struct bridge_action *a, uint64_t t
         if (m->queue == BRIDGE_QUEUE_BROKER && r->frame_from != NULL && m->mid != 0) {
             r->taken = grown(r->taken, r->taken_count, sizeof(*r->taken));
             struct taken *t = &r->taken[r->taken_count++];
-            *t = (struct taken){.mid = m->mid, .seq = m->seq};
+            *t = (struct taken){.mid = m->mid, .hash = hash_of(m->payload), .seq = m->seq};
             snprintf(t->peer, sizeof(t->peer), "%s", r->frame_from);
         } else if (m->queue != BRIDGE_QUEUE_BROKER && r->message_token != 0) {
             r->owed = grown(r->owed, r->owed_count, sizeof(*r->owed));
