@@ -316,7 +316,7 @@ static void frame(struct bridge *b, const struct bridge_event *event)
     struct sn_packet p;
     enum sn_fault fault = sn_decode(event->frame.bytes, &p);
     if (fault == SN_OK && p.type == SN_FORWARD) {
-        if (!b->links[peer.link].config->forwarders) {
+        if (!discover_is_forwarder(b, peer.link, peer.address)) {
             bridge_note_at(b, BRIDGE_NOTE_FORWARDER_REFUSED, peer.link, sn_bytes(NULL, 0),
                            sn_bytes(NULL, 0), 0);
             return;

@@ -346,8 +346,10 @@ struct bridge_link_config {
     bool qos_minus_one;      /* PUBLISH without a connection is accepted */
     bool roam;               /* PINGREQ with a ClientId from a new address is served */
     bool forwarders;         /* encapsulated frames are accepted */
-    uint16_t advertise_s;    /* time between two ADVERTISE; 0: none is sent */
-    bool gwinfo_broadcast;   /* SEARCHGW is answered to everybody, not to the asker alone */
+    const struct radio_mask *forwarder_list; /* of these only */
+    size_t forwarder_count;                  /* 0: of everybody */
+    uint16_t advertise_s;                    /* time between two ADVERTISE; 0: none is sent */
+    bool gwinfo_broadcast; /* SEARCHGW is answered to everybody, not to the asker alone */
 };
 
 /* What stays when a bound is reached. */
@@ -388,6 +390,7 @@ struct bridge_config {
     uint32_t reconnect_min_ms;  /* back-off towards the broker */
     uint32_t reconnect_max_ms;
     uint32_t awake_messages; /* given to a sleeper per wake; 0: all */
+    uint32_t awake_s;        /* after which it is given no more in this wake; 0: never */
     const struct bridge_link_config *links;
     size_t link_count;
     const struct bridge_class_config *classes; /* by number; may be none */

@@ -58,6 +58,7 @@ struct config_link {
     const char *multicast;           /* group and port, as above; NULL: none */
     const char *multicast_interface; /* NULL: the kernel chooses */
     uint8_t multicast_hops;
+    const char *forwarder_list; /* core.forwarder_list as text; NULL: everybody */
 
     /* type = serial */
     const char *device;

@@ -4,8 +4,10 @@
 #include "bridge/broker_tls.h"
 #include "bridge/classes.h"
 #include "radio/framing.h"
+#include "radio/link_udp.h"
 #include "radio/profile.h"
 
+#include <assert.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,11 +221,41 @@ static void check_serial(struct config_reading *r, const struct config_link *l,
     }
 }
 
+static void check_forwarders(struct config_reading *r, struct config_link *l,
+                             const struct section_lines *lines)
+{
+    if (l->forwarder_list == NULL) {
+        return;
+    }
+    size_t count = 1;
+    for (const char *at = l->forwarder_list; (at = strchr(at, ',')) != NULL; at++) {
+        count++;
+    }
+    struct radio_mask *list = calloc(count, sizeof *list);
+    assert(list != NULL);
+    config_own(&r->config, list);
+    l->core.forwarder_list = list;
+    for (const char *at = l->forwarder_list; at != NULL; at = strchr(at, ',')) {
+        char text[100];
+        at += strspn(at, ", \t");
+        const size_t len = strcspn(at, ", \t");
+        (void)snprintf(text, sizeof text, "%.*s", (int)len, at);
+        if (len >= sizeof text || !radio_udp_mask(text, &list[l->core.forwarder_count++])) {
+            config_fault(r, line_of(lines->key, CONFIG_IN_LINK, "forwarder_list"),
+                         "[link %s] forwarder_list: found \"%s\", allowed are addresses in numbers "
+                         "such as 192.0.2.7 or [2001:db8::7]:1883",
+                         l->core.name, text);
+            return;
+        }
+    }
+}
+
 static void check_udp(struct config_reading *r, struct config_link *l,
                       const struct section_lines *lines)
 {
     struct config_endpoint e;
     struct config_endpoint listen;
+    check_forwarders(r, l, lines);
     if (l->multicast == NULL) {
         if (l->core.advertise_s > 0) {
             config_fault(r, line_of(lines->key, CONFIG_IN_LINK, "advertise_s"),

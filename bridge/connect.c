@@ -299,6 +299,7 @@ static void wake(struct bridge *b, struct session *s)
     sn_session_wake(&s->sn, b->now_ms);
     session_changed(b, s, before);
     s->awake_sent = 0;
+    s->awake_ms = b->now_ms;
     bridge_note(b, BRIDGE_NOTE_CLIENT_AWAKE, s, sn_bytes(NULL, 0), queue_count(&s->queue));
     downlink_pump(b, s);
 }

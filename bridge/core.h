@@ -233,6 +233,7 @@ struct session {
     uint16_t register_mid;
     uint16_t register_tid;
     uint32_t awake_sent;    /* messages in this awake period */
+    uint64_t awake_ms;      /* when it began */
     uint64_t sent_ms;       /* when the last bit of the open frame left */
     uint64_t hold_until_ms; /* it is congested: nothing is sent before; 0: not so */
     struct sn_retry retry;
@@ -704,6 +705,8 @@ size_t air_memory(const struct bridge_config *c);
 
 void discover_start(struct bridge *b);
 void discover_broker(struct bridge *b, bool up);
+bool discover_is_forwarder(const struct bridge *b, uint16_t link,
+                           const struct radio_address *address); /* allowed to be one */
 void discover_forwarder(struct bridge *b, uint16_t link, const struct radio_address *address);
 void discover_heard(struct bridge *b, uint16_t link, const struct sn_packet *p); /* ADVERTISE */
 void discover_search(struct bridge *b, const struct peer *peer, const struct sn_packet *p);

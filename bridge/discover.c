@@ -17,6 +17,16 @@ static bool is_same(const struct radio_address *a, const struct radio_address *b
     return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
 }
 
+bool discover_is_forwarder(const struct bridge *b, uint16_t link,
+                           const struct radio_address *address)
+{
+    const struct bridge_link_config *c = b->links[link].config;
+    bool listed = c->forwarder_count == 0;
+    for (size_t i = 0; i < c->forwarder_count && !listed; i++)
+        listed = radio_mask_has(&c->forwarder_list[i], address);
+    return c->forwarders && listed;
+}
+
 /* The one not heard for longest gives way: a table of fixed size is enough to
  * reach those that are there. */
 void discover_forwarder(struct bridge *b, uint16_t link, const struct radio_address *address)

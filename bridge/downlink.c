@@ -447,13 +447,21 @@ static uint64_t needs_ticket(const struct bridge *b, const struct session *s,
     return ticket > b->durable ? ticket : 0;
 }
 
+/* a sleeper is let go although there is more for it. */
+static bool has_had_enough(const struct bridge *b, const struct session *s)
+{
+    const struct bridge_config *c = b->config;
+    return (c->awake_messages != 0 && s->awake_sent >= c->awake_messages) ||
+           (c->awake_s != 0 && b->now_ms - s->awake_ms >= (uint64_t)c->awake_s * 1000);
+}
+
 static bool may_send(const struct bridge *b, const struct session *s)
 {
     if (s->flight != FLIGHT_NONE || s->dialogue != DIALOGUE_NONE || s->link == UINT16_MAX ||
         s->hold_until_ms != 0 || s->waiting_for_disk)
         return false;
     if (s->sn.state == SN_AWAKE)
-        return b->config->awake_messages == 0 || s->awake_sent < b->config->awake_messages;
+        return !has_had_enough(b, s);
     return s->sn.state == SN_ACTIVE;
 }
 

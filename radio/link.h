@@ -24,6 +24,21 @@ struct radio_address {
     uint8_t bytes[RADIO_ADDRESS_SIZE];
 };
 
+/* A set of peers: those whose octets under the mask are those of value. */
+struct radio_mask {
+    struct radio_address value;
+    uint8_t mask[RADIO_ADDRESS_SIZE];
+};
+
+static inline bool radio_mask_has(const struct radio_mask *m, const struct radio_address *a)
+{
+    bool same = m->value.len == a->len;
+    for (uint8_t i = 0; same && i < a->len; i++) {
+        same = ((m->value.bytes[i] ^ a->bytes[i]) & m->mask[i]) == 0;
+    }
+    return same;
+}
+
 struct radio_counters {
     uint64_t frames_in;
     uint64_t frames_out;

@@ -206,6 +206,33 @@ int radio_udp_resolve(const char *text, struct radio_address *out)
     return rc;
 }
 
+bool radio_udp_mask(const char *text, struct radio_mask *out)
+{
+    char host[HOST_SIZE];
+    char port[PORT_SIZE] = "0";
+    union socket_address sa;
+    const bool has_port = split_host_port(text, host, port);
+    if (!has_port) {
+        const size_t len = strlen(text);
+        const bool brackets = len >= 2 && text[0] == '[' && text[len - 1] == ']';
+        (void)snprintf(host, sizeof(host), "%.*s", (int)(brackets ? len - 2 : len),
+                       brackets ? text + 1 : text);
+    }
+    if (host[0] == '\0' || lookup(host, port, AI_NUMERICHOST, &sa) != 0) {
+        return false;
+    }
+    *out = (struct radio_mask){0};
+    address_pack(&sa, &out->value);
+    memset(out->mask, 0xFF, out->value.len);
+    if (!has_port) {
+        memset(out->mask + 1, 0, 2);
+    }
+    if (sa.any.sa_family == AF_INET6 && sa.v6.sin6_scope_id == 0) {
+        memset(out->mask + 19, 0, 4); /* by whatever interface */
+    }
+    return true;
+}
+
 const char *radio_udp_any(const struct radio_address *peer)
 {
     return peer->len == ADDRESS_V6_LEN ? "[::]:0" : "0.0.0.0:0";

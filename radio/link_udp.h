@@ -59,6 +59,10 @@ bool radio_udp_group(const struct radio_link *l, struct radio_address *out);
  * service did not answer). */
 int radio_udp_resolve(const char *text, struct radio_address *out);
 
+/* The peers at "address:port", or at any port of "address", in numbers; brackets are needed with
+ * a port only. False: not such a text. */
+bool radio_udp_mask(const char *text, struct radio_mask *out);
+
 /* What a client that only speaks to this peer listens on. */
 const char *radio_udp_any(const struct radio_address *peer);
 

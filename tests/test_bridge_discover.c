@@ -189,6 +189,40 @@ static void what_others_say_of_gateways_is_of_no_concern(void **state)
             "    a < GWINFO gw_id=7\n");
 }
 
+static int begin_listed(void **state)
+{
+    static const struct radio_mask list[] = {
+        {.value = {.len = 1, .bytes = "f"}, .mask = {0xFF}},
+        {.value = {.len = 1, .bytes = "p"}, .mask = {0xFC}},
+    };
+    struct rig_options o;
+    rig_defaults(&o);
+    o.links[0].forwarder_list = list;
+    o.links[0].forwarder_count = 2;
+    *state = rig_new(&o);
+    return 0;
+}
+
+/* Without a list everybody may be one; with a list, these on this link. */
+static void a_list_of_forwarders_shuts_others_out(void **state)
+{
+    struct rig *r = *state;
+    play(r, "f/n > PINGREQ\n"
+            "    * FRAME_UNKNOWN_SENDER: PINGREQ\n"
+            "    f/n < DISCONNECT\n"
+            "q/n > PINGREQ\n"
+            "    * FRAME_UNKNOWN_SENDER: PINGREQ\n"
+            "    q/n < DISCONNECT\n"
+            "g/n > PINGREQ\n"
+            "    * FORWARDER_REFUSED\n"
+            "g > PINGREQ\n"
+            "    * FRAME_UNKNOWN_SENDER: PINGREQ\n"
+            "    g < DISCONNECT\n"
+            "g@1/n > PINGREQ\n"
+            "    * FRAME_UNKNOWN_SENDER: PINGREQ\n"
+            "    g@1/n < DISCONNECT\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +237,7 @@ int main(void)
                                         end),
         cmocka_unit_test_setup_teardown(what_others_say_of_gateways_is_of_no_concern, begin_watched,
                                         end),
+        cmocka_unit_test_setup_teardown(a_list_of_forwarders_shuts_others_out, begin_listed, end),
         cmocka_unit_test_setup_teardown(it_does_not_stand_back_for_itself, begin_standby, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

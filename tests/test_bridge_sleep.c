@@ -50,6 +50,16 @@ static int one_per_wake(void **state)
     return begin_with(state, change_limit);
 }
 
+static void change_time(struct rig_options *o)
+{
+    o->config.awake_s = 15;
+}
+
+static int fifteen_seconds(void **state)
+{
+    return begin_with(state, change_time);
+}
+
 static void reconnect(struct rig *r, const char *peer)
 {
     rig_frame(r, peer,
@@ -506,6 +516,49 @@ static void an_awake_period_may_be_limited(void **state)
             "    a < PINGRESP\n");
 }
 
+/* The same by time: what is open then still ends, the next one waits for the next wake. */
+static void an_awake_period_may_be_limited_in_time(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "AB", 1);
+    play(r, "a > DISCONNECT duration_s=100\n"
+            "    * CLIENT_ASLEEP a\n"
+            "    save session 1\n"
+            "stored\n"
+            "    a < DISCONNECT\n"
+            "message token 1 qos=1 AB '1'\n"
+            "    store 8 for 1 qos=1 AB '1'\n"
+            "message token 2 qos=1 AB '2'\n"
+            "    store 9 for 1 qos=1 AB '2'\n"
+            "message token 3 qos=1 AB '3'\n"
+            "    store 10 for 1 qos=1 AB '3'\n"
+            "stored\n"
+            "    accept 1\n"
+            "    accept 2\n"
+            "    accept 3\n"
+            "a > PINGREQ client_id='a'\n"
+            "    * CLIENT_AWAKE a\n"
+            "    a < PUBLISH qos=1 tid=1 mid=9 data='1'\n"
+            "wait 9000\n"
+            "a > PUBACK mid=9\n"
+            "    forget 8 for 1 lazy\n"
+            "    a < PUBLISH qos=1 tid=1 mid=10 data='2'\n"
+            "wait 9000\n"
+            "a > PUBACK mid=10\n"
+            "    forget 9 for 1 lazy\n"
+            "    a < PINGRESP\n"
+            "    save session 1 lazy\n"
+            "wait 50000\n"
+            "a > PINGREQ client_id='a'\n"
+            "    * CLIENT_AWAKE a\n"
+            "    a < PUBLISH qos=1 tid=1 mid=11 data='3'\n"
+            "    save account lazy\n"
+            "a > PUBACK mid=11\n"
+            "    forget 10 for 1 lazy\n"
+            "    a < PINGRESP\n"
+            "    save session 1 lazy\n");
+}
+
 /* A name is stored, registered, used: all of it before PINGRESP. */
 static void an_awake_device_learns_names(void **state)
 {
@@ -679,6 +732,7 @@ int main(void)
         WITH(a_ping_does_not_move_an_active_client, begin),
         WITH(a_sleeper_that_publishes_is_served_and_sleeps_on, begin),
         WITH(an_awake_period_may_be_limited, one_per_wake),
+        WITH(an_awake_period_may_be_limited_in_time, fifteen_seconds),
         WITH(an_awake_device_learns_names, begin),
         WITH(a_congested_sleeper_sleeps_on, begin),
         WITH(sleep_survives_restarts, begin),

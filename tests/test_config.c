@@ -1,6 +1,7 @@
 #include "bridge/config.h"
 
 #include "radio/framing.h"
+#include "radio/link_udp.h"
 #include "radio/profile.h"
 
 #include <fcntl.h>
@@ -431,6 +432,40 @@ static void retries_are_the_specifications_and_their_time_is_the_links(void **st
                                "retries = 4\n");
     assert_int_equal(c.bridge.links[0].retry_max_ms, 10000);
     config_free(&c);
+}
+
+static bool may_forward(const struct bridge_link_config *l, const char *peer)
+{
+    struct radio_address a;
+    assert_int_equal(radio_udp_resolve(peer, &a), 0);
+    for (size_t i = 0; i < l->forwarder_count; i++) {
+        if (radio_mask_has(&l->forwarder_list[i], &a)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void forwarders_are_listed_with_or_without_their_port(void **state)
+{
+    (void)state;
+    struct config c = load(LAN "forwarder_list = 192.0.2.7, 192.0.2.8:1885,[fe80::1]:7 , fe80::2\n"
+                               "[link y]\ntype = udp\nlisten = 127.0.0.1:9\n");
+    const struct bridge_link_config *l = &c.bridge.links[0];
+    assert_int_equal(l->forwarder_count, 4);
+    assert_true(may_forward(l, "192.0.2.7:1"));
+    assert_true(may_forward(l, "192.0.2.7:2"));
+    assert_true(may_forward(l, "192.0.2.8:1885"));
+    assert_false(may_forward(l, "192.0.2.8:1886"));
+    assert_false(may_forward(l, "192.0.2.9:1885"));
+    assert_true(may_forward(l, "[fe80::1%lo]:7"));
+    assert_false(may_forward(l, "[fe80::1%lo]:8"));
+    assert_true(may_forward(l, "[fe80::2]:8"));
+    assert_int_equal(c.bridge.links[1].forwarder_count, 0);
+    config_free(&c);
+    refuses(LAN "forwarder_list = 192.0.2.7,host\n",
+            "conf:3: [link lan] forwarder_list: found \"host\", allowed are addresses in numbers "
+            "such as 192.0.2.7 or [2001:db8::7]:1883\n");
 }
 
 /* SN12-6.1-3: one octet, and never left to chance. */
@@ -941,6 +976,7 @@ int main(void)
         cmocka_unit_test(without_a_profile_a_wire_is_as_fast_as_its_port),
         cmocka_unit_test(a_chosen_retry_moves_its_limits),
         cmocka_unit_test(retries_are_the_specifications_and_their_time_is_the_links),
+        cmocka_unit_test(forwarders_are_listed_with_or_without_their_port),
         cmocka_unit_test(a_gateway_id_is_one_octet),
         cmocka_unit_test(every_profile_can_be_chosen_and_printed),
         cmocka_unit_test(every_framing_can_be_opened),
