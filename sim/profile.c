@@ -3,7 +3,6 @@
 #include "sim/trace.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,160 +74,7 @@ static const struct key keys[] = {
 
 #define KEYS (sizeof keys / sizeof keys[0])
 
-/* ---- numbers in text ---------------------------------------------------------- */
-
-/* Reads digits with a decimal point and an exponent as a whole number of 10^-scale;
- * smaller parts are cut off. Returns what follows, NULL when there is no number or it is
- * above 10^18. */
-static const char *read_decimal(const char *text, int scale, uint64_t *out)
-{
-    const uint64_t most = 1000000000000000000;
-    uint64_t value = 0;
-    int point = -1; /* digits since the point, once it was seen */
-    bool any = false;
-    for (; isdigit((unsigned char)*text) || (*text == '.' && point < 0 && text[1] != '.'); text++) {
-        if (*text == '.') {
-            point = 0;
-            continue;
-        }
-        any = true;
-        if (point >= 0 && point++ >= 18)
-            continue;
-        if (value > most / 10)
-            return NULL;
-        value = value * 10 + (uint64_t)(*text - '0');
-    }
-    if (!any)
-        return NULL;
-    int exponent = scale - (point < 0 ? 0 : point < 18 ? point : 18);
-    if ((*text == 'e' || *text == 'E') && (text[1] == '-' || isdigit((unsigned char)text[1]))) {
-        const bool negative = text[1] == '-';
-        int e = 0;
-        text += negative ? 2 : 1;
-        if (!isdigit((unsigned char)*text))
-            return NULL;
-        for (; isdigit((unsigned char)*text) && e < 100; text++)
-            e = e * 10 + (*text - '0');
-        exponent += negative ? -e : e;
-    }
-    for (; exponent > 0; exponent--) {
-        if (value > most / 10)
-            return NULL;
-        value *= 10;
-    }
-    for (; exponent < 0 && value > 0; exponent++)
-        value /= 10;
-    *out = value;
-    return text;
-}
-
-static const struct {
-    const char *name;
-    uint64_t us;
-} time_units[] = {
-    {"us", 1},         {"ms", SIM_MS},      {"s", SIM_S},         {"min", 60 * SIM_S},
-    {"m", 60 * SIM_S}, {"h", 3600 * SIM_S}, {"d", 86400 * SIM_S},
-};
-
-#define TIME_UNITS (sizeof time_units / sizeof time_units[0])
-
-/* Several may follow each other: 1h40min. Returns what follows. */
-static const char *read_time(const char *text, uint64_t *us)
-{
-    uint64_t sum = 0;
-    if (text[0] == '0' && text[1] == '\0') {
-        *us = 0;
-        return text + 1;
-    }
-    do {
-        uint64_t millionths;
-        const char *unit = read_decimal(text, 6, &millionths);
-        if (unit == NULL)
-            return NULL;
-        const size_t len = strspn(unit, "dhimnsu");
-        size_t u = 0;
-        while (u < TIME_UNITS &&
-               !(strlen(time_units[u].name) == len && strncmp(time_units[u].name, unit, len) == 0))
-            u++;
-        if (u == TIME_UNITS || millionths > UINT64_MAX / time_units[u].us)
-            return NULL;
-        sum += millionths * time_units[u].us / 1000000;
-        text = unit + len;
-    } while (isdigit((unsigned char)*text));
-    *us = sum;
-    return text;
-}
-
-bool sim_time_read(const char *text, uint64_t *us)
-{
-    uint64_t value;
-    const char *end = read_time(text, &value);
-    if (end == NULL || *end != '\0')
-        return false;
-    *us = value;
-    return true;
-}
-
-static const char *read_span(const char *text, struct sim_span *span)
-{
-    struct sim_span found;
-    text = text[0] == '0' && strncmp(text, "0..", 3) == 0 ? (found.low = 0, text + 1)
-                                                          : read_time(text, &found.low);
-    if (text == NULL)
-        return NULL;
-    found.high = found.low;
-    if (text[0] == '.' && text[1] == '.')
-        text = read_time(text + 2, &found.high);
-    if (text == NULL || found.high < found.low)
-        return NULL;
-    *span = found;
-    return text;
-}
-
-/* In parts per thousand million. */
-static const char *read_chance(const char *text, uint64_t *ppb)
-{
-    uint64_t value;
-    const char *end = read_decimal(text, 9, &value);
-    if (end == NULL)
-        return NULL;
-    const size_t space = strspn(end, " ");
-    if (end[space] == '%') {
-        end = read_decimal(text, 7, &value) + space + 1;
-    }
-    if (value > SIM_ALWAYS)
-        return NULL;
-    *ppb = value;
-    return end;
-}
-
-static const char *read_rate(const char *text, uint64_t *bits_per_s)
-{
-    if (strcmp(text, "none") == 0) {
-        *bits_per_s = 0;
-        return text + 4;
-    }
-    uint64_t thousandths;
-    text = read_decimal(text, 3, &thousandths);
-    if (text == NULL)
-        return NULL;
-    uint64_t times = 1;
-    if (*text == 'k' || *text == 'M' || *text == 'G') {
-        times = *text == 'k' ? 1000 : *text == 'M' ? 1000000 : 1000000000;
-        text++;
-    }
-    static const char *const endings[] = {"bit/s", "bit"};
-    for (size_t i = 0; i < 2; i++) {
-        if (strncmp(text, endings[i], strlen(endings[i])) == 0) {
-            text += strlen(endings[i]);
-            break;
-        }
-    }
-    if (thousandths > UINT64_MAX / times)
-        return NULL;
-    *bits_per_s = thousandths * times / 1000;
-    return text;
-}
+/* ---- values --------------------------------------------------------------------- */
 
 /* One to four chances; the defaults are tc-netem's. */
 static bool read_gemodel(const char *text, struct sim_gemodel *out)
@@ -236,7 +82,7 @@ static bool read_gemodel(const char *text, struct sim_gemodel *out)
     uint64_t value[4] = {0, 0, SIM_ALWAYS, 0};
     int count = 0;
     do {
-        text = read_chance(text, &value[count]);
+        text = sim_read_chance(text, &value[count]);
         if (text == NULL)
             return false;
         count++;
@@ -264,7 +110,7 @@ static bool read_contacts(const char *text, struct sim_profile *p)
     while (*text != '\0') {
         if (count == SIM_PROFILE_CONTACTS_MAX)
             return false;
-        text = read_span(text, &list[count]);
+        text = sim_read_span(text, &list[count]);
         if (text == NULL || list[count].low == list[count].high ||
             (count > 0 && list[count].low <= list[count - 1].high))
             return false;
@@ -293,17 +139,6 @@ static int read_word(const char *text, const char *words)
     return -1;
 }
 
-/* A number with an optional sign, as a whole number of 10^-scale. */
-static const char *read_signed(const char *text, int scale, int64_t *out)
-{
-    const bool negative = *text == '-';
-    uint64_t value;
-    text = read_decimal(text + negative, scale, &value);
-    if (text != NULL)
-        *out = negative ? -(int64_t)value : (int64_t)value;
-    return text;
-}
-
 /* ---- setting ------------------------------------------------------------------- */
 
 /* Whether the value was read and is within its limits; the field changes only then. */
@@ -315,21 +150,21 @@ static bool set_field(struct sim_profile *p, const struct key *k, void *field, c
     const char *end = NULL;
     switch (k->type) {
     case COUNT:
-        end = read_decimal(value, 0, &number);
+        end = sim_read_decimal(value, 0, &number);
         if (value[strspn(value, "0123456789")] != '\0')
             return false;
         break;
     case RATE:
-        end = read_rate(value, &number);
+        end = sim_read_rate(value, &number);
         break;
     case TIME:
-        end = read_time(value, &number);
+        end = sim_read_time(value, &number);
         break;
     case CHANCE:
-        end = read_chance(value, &number);
+        end = sim_read_chance(value, &number);
         break;
     case MONEY:
-        end = read_decimal(value, 2, &number);
+        end = sim_read_decimal(value, 2, &number);
         break;
     case FLAG:
     case WORD: {
@@ -340,7 +175,7 @@ static bool set_field(struct sim_profile *p, const struct key *k, void *field, c
         return true;
     }
     case SPAN:
-        end = read_span(value, &span);
+        end = sim_read_span(value, &span);
         if (end == NULL || *end != '\0' || span.high > (uint64_t)k->max ||
             span.low < (uint64_t)k->min)
             return false;
@@ -349,7 +184,7 @@ static bool set_field(struct sim_profile *p, const struct key *k, void *field, c
     case LOSS:
         return read_gemodel(value, field);
     case ANGLE:
-        end = read_signed(value, 3, &with_sign);
+        end = sim_read_signed(value, 3, &with_sign);
         if (end == NULL || *end != '\0' || with_sign < k->min || with_sign > k->max)
             return false;
         *(int32_t *)field = (int32_t)with_sign;
@@ -379,75 +214,6 @@ static void print_words(const char *words, FILE *out)
         else
             fputc(*words, out);
     }
-}
-
-static const char *rate_print(uint64_t bits_per_s, char *out, size_t size)
-{
-    if (bits_per_s == 0)
-        snprintf(out, size, "none");
-    else if (bits_per_s >= 1000000 && bits_per_s % 100000 == 0)
-        snprintf(out, size, bits_per_s % 1000000 ? "%" PRIu64 ".%" PRIu64 "M" : "%" PRIu64 "M",
-                 bits_per_s / 1000000, bits_per_s / 100000 % 10);
-    else if (bits_per_s >= 10000 && bits_per_s % 100 == 0)
-        snprintf(out, size, bits_per_s % 1000 ? "%" PRIu64 ".%" PRIu64 "k" : "%" PRIu64 "k",
-                 bits_per_s / 1000, bits_per_s / 100 % 10);
-    else
-        snprintf(out, size, "%" PRIu64, bits_per_s);
-    return out;
-}
-
-/* A whole number of 10^-decimals, without needless zeros. */
-static const char *decimal_print(int64_t value, int decimals, char *out, size_t size)
-{
-    char digits[48];
-    uint64_t rest = value < 0 ? (uint64_t)-value : (uint64_t)value;
-    uint64_t one = 1;
-    for (int i = 0; i < decimals; i++)
-        one *= 10;
-    snprintf(digits, sizeof digits, "%s%" PRIu64 ".%0*" PRIu64, value < 0 ? "-" : "", rest / one,
-             decimals, rest % one);
-    size_t len = strlen(digits);
-    while (digits[len - 1] == '0')
-        digits[--len] = '\0';
-    if (digits[len - 1] == '.')
-        digits[--len] = '\0';
-    snprintf(out, size, "%s", digits);
-    return out;
-}
-
-static const char *chance_print(uint32_t ppb, char *out, size_t size)
-{
-    char number[48];
-    unsigned exponent = 9;
-    if (ppb > 0 && ppb < 100000) { /* below 0.01 % */
-        while (ppb % 10 == 0) {
-            ppb /= 10;
-            exponent--;
-        }
-        snprintf(out, size, "%" PRIu32 "e-%u", ppb, exponent);
-    } else {
-        snprintf(out, size, "%s%s", decimal_print(ppb, 7, number, sizeof number),
-                 ppb > 0 ? "%" : "");
-    }
-    return out;
-}
-
-const char *sim_time_print(uint64_t us, char *out, size_t size)
-{
-    static const char *const names[] = {"d", "h", "min", "s", "ms"};
-    static const uint64_t units[] = {86400 * SIM_S, 3600 * SIM_S, 60 * SIM_S, SIM_S, SIM_MS};
-    char number[48];
-    if (us == 0)
-        return snprintf(out, size, "0"), out;
-    for (size_t i = 0; i < 5; i++) {
-        /* At most three decimals, which must say it all. */
-        if (us >= units[i] && us % (units[i] / 1000) == 0 &&
-            (us % units[i] == 0 || i >= 3 || us % (units[i] / 10) == 0)) {
-            decimal_print((int64_t)(us / (units[i] / 1000)), 3, number, sizeof number);
-            return snprintf(out, size, "%s%s", number, names[i]), out;
-        }
-    }
-    return snprintf(out, size, "%" PRIu64 "us", us), out;
 }
 
 static void print_time(uint64_t us, FILE *out)
@@ -487,8 +253,8 @@ static void print_allowed(const struct key *k, FILE *out)
         break;
     case CHANCE:
         fprintf(out, "a chance such as 2%%, 0.02 or 1e-6, from %s to %s",
-                chance_print((uint32_t)k->min, low, sizeof low),
-                chance_print((uint32_t)k->max, high, sizeof high));
+                sim_chance_print((uint32_t)k->min, low, sizeof low),
+                sim_chance_print((uint32_t)k->max, high, sizeof high));
         break;
     case LOSS:
         fputs("one to four chances: p r 1-h 1-k, such as 2% 30% 60% 0%", out);
@@ -625,7 +391,7 @@ static void print_value(const struct sim_profile *p, const struct key *k, const 
         fprintf(out, "%" PRIu32, *(const uint32_t *)field);
         break;
     case RATE:
-        fputs(rate_print(*(const uint64_t *)field, text, sizeof text), out);
+        fputs(sim_rate_print(*(const uint64_t *)field, text, sizeof text), out);
         break;
     case TIME:
         print_time(*(const uint64_t *)field, out);
@@ -634,20 +400,20 @@ static void print_value(const struct sim_profile *p, const struct key *k, const 
         print_span(*(const struct sim_span *)field, out);
         break;
     case CHANCE:
-        fputs(chance_print(*(const uint32_t *)field, text, sizeof text), out);
+        fputs(sim_chance_print(*(const uint32_t *)field, text, sizeof text), out);
         break;
     case LOSS: {
         const struct sim_gemodel *g = field;
         const uint32_t chances[] = {g->p, g->r, g->bad, g->good};
         for (size_t i = 0; i < 4; i++)
-            fprintf(out, "%s%s", i > 0 ? " " : "", chance_print(chances[i], text, sizeof text));
+            fprintf(out, "%s%s", i > 0 ? " " : "", sim_chance_print(chances[i], text, sizeof text));
         break;
     }
     case ANGLE:
-        fputs(decimal_print(*(const int32_t *)field, 3, text, sizeof text), out);
+        fputs(sim_decimal_print(*(const int32_t *)field, 3, text, sizeof text), out);
         break;
     case MONEY:
-        fputs(decimal_print(*(const uint32_t *)field, 2, text, sizeof text), out);
+        fputs(sim_decimal_print(*(const uint32_t *)field, 2, text, sizeof text), out);
         break;
     case FLAG:
     case WORD:

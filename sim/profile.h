@@ -4,10 +4,7 @@
  * The keys, their units and their limits are the table profile.def; values are
  * given as text, by profiles.conf or by a scenario's overrides, and read here:
  *
- *   time      150ms, 2s, 1.5min, 4h, 1d; 0
- *   span      a time, or low..high: 400ms..2s
- *   rate      9600, 64k, 1.5M (bit/s); none
- *   chance    2%, 0.02, 1e-6
+ *   times, spans, rates, chances   see quantity.h
  *   gemodel   one to four chances: p, r (default 1-p), 1-h (1), 1-k (0)
  *   flag      yes, no
  *
@@ -17,8 +14,7 @@
 #ifndef SIM_PROFILE_H
 #define SIM_PROFILE_H
 
-#include "sim/random.h"
-#include "sim/world.h"
+#include "sim/quantity.h"
 
 #include <stdio.h>
 
@@ -26,11 +22,6 @@
 #define SIM_PROFILE_TEXT_MAX     199
 #define SIM_PROFILE_CONTACTS_MAX 256
 #define SIM_PROFILE_ERROR_MAX    400 /* octets that a complaint needs at most */
-
-struct sim_span {
-    uint64_t low; /* microseconds, both ends included */
-    uint64_t high;
-};
 
 /* tc-netem's names: gemodel p r 1-h 1-k. */
 struct sim_gemodel {
@@ -171,12 +162,6 @@ void sim_profile_print(const struct sim_profile *p, bool with_help, FILE *out);
 
 /* Every key with its default and help. */
 void sim_profile_print_keys(FILE *out);
-
-/* "150ms", "2s", "1.5h": the shortest text that is read back the same. Returns out. */
-const char *sim_time_print(uint64_t us, char *out, size_t size);
-
-/* Reads a time; false when it is none. */
-bool sim_time_read(const char *text, uint64_t *us);
 
 /* ---- a file full of them (profile_ini.c) ------------------------------------ */
 

@@ -165,14 +165,16 @@ static char *read_line(char *out, int size, void *stream)
     r->number++;
     out[0] = '\0';
     strip(r->line);
+    if (r->line[0] != '\0' && !isspace((unsigned char)r->line[0]))
+        finish_key(r);
     if (strlen(r->line) > INI_LINE_LEN) {
         fault(r, r->number, "the line is longer than 198 octets; go on in an indented one");
-    } else if (r->line[0] == '[') {
-        begin_profile(r, r->line);
-    } else if (r->line[0] != '\0' && !isspace((unsigned char)r->line[0]) &&
+    } else if (r->line[0] != '\0' && r->line[0] != '[' && !isspace((unsigned char)r->line[0]) &&
                strpbrk(r->line, "=:") == NULL) {
         fault(r, r->number, "a line is KEY = VALUE, [PROFILE] or a comment");
     } else {
+        if (r->line[0] == '[')
+            begin_profile(r, r->line);
         memcpy(out, r->line, strlen(r->line) + 1);
     }
     return out;
@@ -190,7 +192,6 @@ static int take(void *ctx, const char *section, const char *name, const char *va
         memcpy(r->value + len + 1, value, strlen(value) + 1);
         return 1;
     }
-    finish_key(r);
     r->key = strdup(name);
     r->value = strdup(value);
     if (r->key == NULL || r->value == NULL)
