@@ -119,6 +119,15 @@ static bool is_refused(const struct await *a)
            a->kind == AWAIT_SEND;
 }
 
+/* The broker has not been told that the message is ours: a new connection makes it
+ * send it again. */
+static void send_again(struct bridge *b, const struct await *a)
+{
+    struct upstream *u = upstream_find(b, a->session);
+    if (u != NULL)
+        upstream_again(b, u);
+}
+
 /* Taken out first, then handled: what is said may let others wait. */
 void await_failed(struct bridge *b, uint64_t ticket)
 {
@@ -141,7 +150,9 @@ void await_failed(struct bridge *b, uint64_t ticket)
         refused = a->next;
         if (a->kind == AWAIT_SEND)
             say(b, a); /* what it waited for may be gone; else it waits again */
-        else if (a->kind != AWAIT_ACCEPT)
+        else if (a->kind == AWAIT_ACCEPT)
+            send_again(b, a);
+        else
             uplink_failed(b, a);
         arena_put(&b->arena, a);
     }

@@ -50,9 +50,10 @@ static void carve_tables(struct bridge *b, struct layout *l, const struct bridge
         if (memory != NULL)
             table_init(tables[i].table, memory, tables[i].count);
     }
-    void *memory = carve(l, timers_size(clients + 1));
+    const uint32_t timers = 2 * clients + 1; /* sessions, their own connections, the shared one */
+    void *memory = carve(l, timers_size(timers));
     if (memory != NULL)
-        timers_init(&b->timers, memory, clients + 1);
+        timers_init(&b->timers, memory, timers);
 }
 
 size_t bridge_memory_min(const struct bridge_config *c)
@@ -132,6 +133,8 @@ void session_reschedule(struct bridge *b, struct session *s)
         due = s->retry.due_ms;
     if (s->dialogue_retry.due_ms < due)
         due = s->dialogue_retry.due_ms;
+    if (s->dialogue == DIALOGUE_BROKER && s->broker_until_ms < due)
+        due = s->broker_until_ms;
     if (s->hold_until_ms != 0 && s->hold_until_ms < due)
         due = s->hold_until_ms;
     timers_set(&b->timers, &s->timer, due);
@@ -345,7 +348,7 @@ static void start(struct bridge *b, const struct bridge_event *event)
     b->started = true;
     discover_start(b);
     restore_start(b);
-    upstream_connect(b, &b->shared);
+    upstream_start(b);
 }
 
 static void fetched(struct bridge *b, const struct bridge_event *event)
@@ -474,6 +477,13 @@ uint64_t bridge_deadline(const struct bridge *b)
     return due < advertise ? due : advertise;
 }
 
+static const char *connection_name(const struct session *s)
+{
+    static const char *const names[] = {
+        [UPSTREAM_DOWN] = "down", [UPSTREAM_CONNECTING] = "connecting", [UPSTREAM_UP] = "up"};
+    return s->transparent ? names[s->own->state] : NULL;
+}
+
 void bridge_each_client(const struct bridge *b, bridge_client_fn *fn, void *ctx)
 {
     for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++) {
@@ -490,6 +500,8 @@ void bridge_each_client(const struct bridge *b, bridge_client_fn *fn, void *ctx)
                         .sleep_s = s->sn.state == SN_ASLEEP ? s->sn.sleep_s : 0,
                         .subscriptions = s->subscription_count,
                         .topics = s->topic_count,
+                        .connection = connection_name(s),
+                        .unsent = s->own == NULL ? 0 : queue_count(&s->own->queue),
                         .queued = queue_count(&s->queue),
                         .oldest_ms = s->queue.head == NULL ? 0 : s->queue.head->received_ms,
                         .round_trip_ms = s->rtt.rto_ms,
@@ -503,5 +515,11 @@ void bridge_get_status(const struct bridge *b, struct bridge_status *out)
     *out = b->status;
     out->broker_up = upstream_is_up(&b->shared);
     out->undecided = b->shared.inflight + b->shared.inflight0;
+    for (uint32_t i = 0; out->connections > 0 && i <= b->sessions_by_number.mask; i++) {
+        for (struct table_link *l = b->sessions_by_number.buckets[i]; l != NULL; l = l->next) {
+            const struct upstream *u = TABLE_ENTRY(l, struct session, by_number)->own;
+            out->undecided += u == NULL ? 0 : u->inflight + u->inflight0;
+        }
+    }
     out->memory_used = arena_used(&b->arena);
 }

@@ -185,13 +185,16 @@ struct bridge_event {
         } start;
         struct {
             uint32_t conn;
+            uint32_t attempt; /* of the CONNECT */
             bool session_present;
             uint16_t window; /* how many QoS 1 and 2 messages may be undecided */
             uint8_t max_qos; /* highest the broker allows */
         } up;
         struct {
             uint32_t conn;
-            const char *why; /* one line for the log */
+            uint32_t attempt; /* of the CONNECT */
+            uint8_t code;     /* CONNECT was refused: the broker's reason code of MQTT 5; else 0 */
+            const char *why;  /* one line for the log */
         } down;
         struct {
             uint32_t conn;
@@ -290,7 +293,9 @@ struct bridge_action {
         } fetch;
         struct {
             uint32_t conn;
-            bool clean;
+            uint32_t attempt; /* another each time; UP and DOWN say which they are about */
+            bool clean;       /* the broker is to forget what it has of this client id */
+            bool transient; /* what it has need not outlive the connection by more than an outage */
             struct sn_bytes client_id;  /* conn 0: empty, the driver knows */
             struct sn_bytes will_topic; /* empty: no will */
             struct sn_bytes will_message;
@@ -299,6 +304,8 @@ struct bridge_action {
         } connect;
         struct {
             uint32_t conn;
+            bool forget;    /* the broker is to forget what it has of this client id */
+            bool with_will; /* as if the connection were lost: the broker publishes the will */
         } disconnect;
         struct {
             uint32_t conn;
@@ -374,6 +381,13 @@ struct bridge_predefined {
     const char *topic;
 };
 
+/* Which sensors have a broker connection of their own: the first pattern that
+ * matches the client id decides (pattern.h). */
+struct bridge_mode {
+    const char *pattern;
+    bool transparent;
+};
+
 struct bridge_config {
     uint8_t gateway_id;
     bool standby;    /* silent on a link as long as another gateway advertises there */
@@ -389,8 +403,12 @@ struct bridge_config {
     uint32_t qos0_backlog;      /* QoS 0 messages kept in memory while the broker is away */
     uint32_t reconnect_min_ms;  /* back-off towards the broker */
     uint32_t reconnect_max_ms;
-    uint32_t awake_messages; /* given to a sleeper per wake; 0: all */
-    uint32_t awake_s;        /* after which it is given no more in this wake; 0: never */
+    uint32_t awake_messages;  /* given to a sleeper per wake; 0: all */
+    uint32_t awake_s;         /* after which it is given no more in this wake; 0: never */
+    bool transparent;         /* of sensors that no pattern matches: a connection of their own */
+    uint32_t max_connections; /* of sensors' own at a time; beyond it they hear congestion */
+    const struct bridge_mode *modes;
+    size_t mode_count;
     const struct bridge_link_config *links;
     size_t link_count;
     const struct bridge_class_config *classes; /* by number; may be none */
@@ -437,9 +455,11 @@ struct bridge_status {
     uint32_t lost;
     uint32_t disconnected;
     uint32_t subscriptions;
-    uint32_t filters; /* at the broker */
-    bool broker_up;
-    uint32_t undecided; /* messages handed to the broker that it has not taken yet */
+    uint32_t filters;        /* at the broker */
+    bool broker_up;          /* the shared connection */
+    uint32_t connections;    /* sensors' own that are wanted, up or not */
+    uint32_t connections_up; /* of these */
+    uint32_t undecided;      /* messages handed to the broker that it has not taken yet */
     uint64_t memory_used;
     uint64_t memory_size;
     uint64_t notes[BRIDGE_NOTE_COUNT];
@@ -458,6 +478,8 @@ struct bridge_client {
     uint16_t sleep_s; /* while asleep */
     uint32_t subscriptions;
     uint32_t topics;
+    const char *connection; /* its own to the broker: "up", "connecting", "down"; NULL: shared */
+    uint64_t unsent;        /* messages from it that wait for its own connection */
     uint64_t queued;
     uint64_t oldest_ms;     /* when the message it waits for came; 0: none in memory */
     uint32_t round_trip_ms; /* T_retry as measured */

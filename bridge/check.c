@@ -17,6 +17,11 @@ struct sums {
     uint32_t subscriptions; /* of sessions */
     uint32_t subscribers;   /* of filters: the same */
     uint32_t filters;
+    uint32_t wanted; /* sessions' own connections */
+    uint32_t connecting;
+    uint32_t up;
+    uint32_t in_turn;
+    uint32_t awaits_disk;
     uint32_t timers;
     uint32_t waiting_for_air;
 };
@@ -76,6 +81,78 @@ static void uplink(const struct bridge *b, struct sums *sums, const struct upstr
     assert(u->inflight == inflight && u->inflight0 == inflight0 && u->qos0_waiting == qos0);
     assert(upstream_is_up(u) || inflight + inflight0 == 0);
     sums->up_queued += queue_count(&u->queue);
+}
+
+/* ---- filters ------------------------------------------------------------------------- */
+
+static void filters(const struct bridge *b, struct sums *sums, const struct upstream *u)
+{
+    uint32_t nodes = 0;
+    uint32_t children = u->root.children;
+    uint32_t listed = 0;
+    uint32_t pending = 0;
+    const struct filter *before = NULL;
+    for (const struct filter *f = u->filters_first; f != NULL; before = f, f = f->all_next) {
+        assert(f->all_prev == before && f->parent != NULL && f->upstream == u);
+        assert(f->name == NULL || filter_find(b, u, name_bytes(f->name)) == f);
+        assert(f->name != NULL || (f->subscriptions == NULL && f->waiting == NULL && !f->in_sync));
+        nodes++;
+        children += f->children;
+        sums->filters += f->subscriptions != NULL;
+        listed += f->in_sync;
+        pending += f->state == FILTER_PENDING;
+        for (const struct subscription *s = f->subscriptions; s != NULL; s = s->node_next) {
+            assert(s->filter == f);
+            sums->subscribers++;
+        }
+        for (const struct waiting *w = f->waiting; w != NULL; w = w->next)
+            block(sums, sizeof(*w));
+        name(b, sums, f->level);
+        if (f->name != NULL)
+            name(b, sums, f->name);
+        block(sums, sizeof(*f));
+    }
+    assert(children == nodes);
+    assert(pending == u->sync_open && (upstream_is_up(u) || pending == 0));
+    const struct filter *last = NULL;
+    for (const struct filter *f = u->sync_first; f != NULL; last = f, f = f->sync_next) {
+        assert(f->in_sync && listed > 0);
+        listed--;
+    }
+    assert(listed == 0 && u->sync_last == last);
+}
+
+static void upstream(const struct bridge *b, struct sums *sums, const struct upstream *u)
+{
+    sums->timers += u->timer.at != 0;
+    assert(!u->stale || u->state != UPSTREAM_DOWN);
+    assert(u->ending == ENDING_NOT || u->wanted);
+    sums->awaits_disk += u->awaits_disk;
+    uplink(b, sums, u);
+    filters(b, sums, u);
+}
+
+/* A session's own connection: it is wanted while the sensor is there, and while
+ * something is left to be sent by it. */
+static void own(const struct bridge *b, struct sums *sums, const struct session *s)
+{
+    const struct upstream *u = s->own;
+    const bool connected = s->transparent && sn_session_is_connected(&s->sn);
+    assert(u->session == s && u->conn == s->number);
+    assert(u->queue.id == (BRIDGE_QUEUE_OWN | s->number));
+    assert(u->wanted || u->state == UPSTREAM_DOWN);
+    assert(u->wanted || !b->started || (!connected && queue_count(&u->queue) == 0));
+    assert(!u->wanted || !b->started || connected == (u->ending == ENDING_NOT));
+    assert(u->state == UPSTREAM_DOWN || !u->in_turn);
+    assert(!u->wanted || u->state != UPSTREAM_DOWN || u->in_turn || u->timer.at != 0 ||
+           b->stopping);
+    assert(s->transparent || u->filters_first == NULL);
+    sums->wanted += u->wanted;
+    sums->connecting += u->state == UPSTREAM_CONNECTING;
+    sums->up += upstream_is_up(u);
+    sums->in_turn += u->in_turn;
+    upstream(b, sums, u);
+    block(sums, sizeof(*u));
 }
 
 /* ---- sessions ---------------------------------------------------------------------- */
@@ -168,6 +245,9 @@ static void session(const struct bridge *b, struct sums *sums, const struct sess
         assert(s->timer.due_ms <= sn_session_deadline(&s->sn));
     assert(s->timer.due_ms <= s->retry.due_ms && s->timer.due_ms <= s->dialogue_retry.due_ms);
 
+    assert(!s->transparent || s->own != NULL);
+    if (s->own != NULL)
+        own(b, sums, s);
     topics(b, sums, s);
     subscriptions(sums, s);
     exchanges(sums, s);
@@ -195,58 +275,31 @@ static void sessions(const struct bridge *b, struct sums *sums)
     assert(sums->subscriptions == status->subscriptions);
     assert(sums->down_queued == status->down.queued);
     assert(sums->clients <= b->config->max_clients);
-    assert(sums->timers == b->timers.count);
 }
 
-/* ---- filters ------------------------------------------------------------------------- */
-
-static void filters(const struct bridge *b, struct sums *sums, const struct upstream *u)
+static void turns(const struct bridge *b, const struct sums *sums)
 {
-    uint32_t nodes = 0;
-    uint32_t children = u->root.children;
-    uint32_t listed = 0;
-    uint32_t pending = 0;
-    const struct filter *before = NULL;
-    for (const struct filter *f = u->filters_first; f != NULL; before = f, f = f->all_next) {
-        assert(f->all_prev == before && f->parent != NULL && f->upstream == u);
-        assert(f->name == NULL || filter_find(b, u, name_bytes(f->name)) == f);
-        assert(f->name != NULL || (f->subscriptions == NULL && f->waiting == NULL && !f->in_sync));
-        nodes++;
-        children += f->children;
-        sums->filters += f->subscriptions != NULL;
-        listed += f->in_sync;
-        pending += f->state == FILTER_PENDING;
-        for (const struct subscription *s = f->subscriptions; s != NULL; s = s->node_next) {
-            assert(s->filter == f);
-            sums->subscribers++;
-        }
-        for (const struct waiting *w = f->waiting; w != NULL; w = w->next)
-            block(sums, sizeof(*w));
-        name(b, sums, f->level);
-        if (f->name != NULL)
-            name(b, sums, f->name);
-        block(sums, sizeof(*f));
+    const struct upstream *last = NULL;
+    uint32_t waiting = 0;
+    uint32_t awaits_disk = 0;
+    for (const struct upstream *u = b->turn_first; u != NULL; last = u, u = u->turn_next) {
+        assert(u->in_turn);
+        waiting++;
     }
-    assert(children == nodes);
-    assert(pending == u->sync_open && (upstream_is_up(u) || pending == 0));
-    const struct filter *last = NULL;
-    for (const struct filter *f = u->sync_first; f != NULL; last = f, f = f->sync_next) {
-        assert(f->in_sync && listed > 0);
-        listed--;
+    assert(b->turn_last == last && waiting == sums->in_turn);
+    for (const struct upstream *u = b->disk_first; u != NULL; u = u->disk_next) {
+        assert(u->awaits_disk);
+        awaits_disk++;
     }
-    assert(listed == 0 && u->sync_last == last);
-}
-
-static void upstream(const struct bridge *b, struct sums *sums, const struct upstream *u)
-{
-    sums->timers += u->timer.at != 0;
-    uplink(b, sums, u);
-    filters(b, sums, u);
+    assert(awaits_disk == sums->awaits_disk);
 }
 
 static void upstreams(const struct bridge *b, struct sums *sums)
 {
     upstream(b, sums, &b->shared);
+    turns(b, sums);
+    assert(sums->wanted == b->status.connections && sums->up == b->status.connections_up);
+    assert(sums->connecting == b->connecting && b->connecting <= UPSTREAM_CONNECTING_MAX);
     assert(sums->up_queued == b->status.up.queued && sums->filters == b->status.filters);
     assert(sums->subscribers == b->status.subscriptions);
 }
@@ -291,8 +344,9 @@ void bridge_check(const struct bridge *b)
     struct sums sums = {0};
     arena_check(&b->arena);
     timers_check(&b->timers);
-    upstreams(b, &sums);
     sessions(b, &sums);
+    upstreams(b, &sums);
+    assert(sums.timers == b->timers.count);
     awaits(b, &sums);
     air(b, &sums);
     if (b->started) {

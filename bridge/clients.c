@@ -93,7 +93,13 @@ struct session *clients_add(struct bridge *b, struct sn_bytes client_id, uint32_
         arena_put(&b->arena, s);
         return NULL;
     }
+    s->transparent = upstream_is_own(b, client_id);
     s->number = number != 0 ? number : free_number(b);
+    if (s->transparent && !upstream_add(b, s)) {
+        arena_put(&b->arena, s->client_id);
+        arena_put(&b->arena, s);
+        return NULL;
+    }
     if (s->number > b->last_number)
         b->last_number = s->number;
     s->link = UINT16_MAX;
@@ -127,6 +133,7 @@ static void drop_will(struct bridge *b, struct session *s)
 
 static void drop_contents(struct bridge *b, struct session *s)
 {
+    s->subscribing = false;
     drop_will(b, s);
     subscribe_remove_all(b, s);
     topics_remove_all(b, s);
@@ -146,10 +153,22 @@ void clients_wipe(struct bridge *b, struct session *s)
     }
 }
 
+void clients_retire(struct bridge *b, struct session *s)
+{
+    clients_wipe(b, s);
+    if (!upstream_is_wanted(s)) {
+        clients_remove(b, s);
+        return;
+    }
+    save_session(b, s, false);
+    session_reschedule(b, s);
+}
+
 void clients_remove(struct bridge *b, struct session *s)
 {
     drop_pending(b, s);
     drop_contents(b, s);
+    upstream_remove(b, s);
     air_leave(b, s);
     const uint8_t before = s->sn.state;
     sn_session_disconnect(&s->sn);
@@ -179,7 +198,7 @@ void clients_drop_will(struct bridge *b, struct session *s)
 static void evict(struct bridge *b, struct session *s)
 {
     const bool remains = s->on_disk;
-    if (s->dialogue == DIALOGUE_STORING)
+    if (s->dialogue == DIALOGUE_STORING || s->dialogue == DIALOGUE_BROKER)
         s->dialogue = DIALOGUE_NONE;
     else if (s->dialogue != DIALOGUE_NONE)
         connect_abandon(b, s); /* frees one that is not on the disk */

@@ -4,6 +4,10 @@
 
 #include "mqttsn/topic.h"
 
+/* How long CONNACK waits for the broker's answer to the sensor's own connection:
+ * less than the sensor's T_retry, and enough for a broker that is there. */
+#define BROKER_WAIT_MS 3000
+
 static void ask_for_will(struct bridge *b, struct session *s)
 {
     const enum sn_type type = s->dialogue == DIALOGUE_TOPIC ? SN_WILLTOPICREQ : SN_WILLMSGREQ;
@@ -62,10 +66,12 @@ static void accept(struct bridge *b, struct session *s, bool clean, uint16_t kee
     session_changed(b, s, before);
 }
 
-static void store_and_confirm(struct bridge *b, struct session *s)
+static void store_and_confirm(struct bridge *b, struct session *s, bool new_will)
 {
     clients_end_dialogue(b, s);
     s->dialogue = DIALOGUE_STORING;
+    s->leaving = false;
+    upstream_open(b, s, new_will);
     const uint64_t ticket = save_session(b, s, false);
     if (!await_add(b,
                    (struct await){.kind = AWAIT_CONNACK, .ticket = ticket, .session = s->number}))
@@ -73,15 +79,62 @@ static void store_and_confirm(struct bridge *b, struct session *s)
     session_reschedule(b, s);
 }
 
-void connect_done(struct bridge *b, struct session *s)
+static void confirm(struct bridge *b, struct session *s)
 {
-    if (s->dialogue != DIALOGUE_STORING)
-        return;
     s->dialogue = DIALOGUE_NONE;
     session_reschedule(b, s); /* silence counts from here on */
     bridge_note(b, BRIDGE_NOTE_CLIENT_CONNECTED, s, sn_bytes(NULL, 0), s->sn.keepalive_s);
     air_send(b, s, &(struct sn_packet){.type = SN_CONNACK, .code = SN_ACCEPTED}, AIR_ACK, false);
     downlink_pump(b, s);
+}
+
+/* A broker that is away is no reason to refuse a sensor: its messages are kept. So
+ * CONNACK waits for what the broker says to the sensor's own connection only as long
+ * as it is likely to say something. */
+void connect_done(struct bridge *b, struct session *s)
+{
+    if (s->dialogue != DIALOGUE_STORING)
+        return;
+    if (!s->transparent || !s->own->unanswered) {
+        confirm(b, s);
+        return;
+    }
+    s->dialogue = DIALOGUE_BROKER;
+    s->broker_until_ms = b->now_ms + BROKER_WAIT_MS;
+    session_reschedule(b, s);
+}
+
+void connect_answered(struct bridge *b, struct session *s)
+{
+    if (s->dialogue == DIALOGUE_BROKER)
+        confirm(b, s);
+}
+
+void connect_refused(struct bridge *b, struct session *s, uint8_t code)
+{
+    const bool asks = s->dialogue == DIALOGUE_STORING || s->dialogue == DIALOGUE_BROKER;
+    const bool hears = s->sn.state == SN_ACTIVE || s->sn.state == SN_AWAKE;
+    if (!sn_session_is_connected(&s->sn) || (s->dialogue != DIALOGUE_NONE && !asks))
+        return; /* it has gone, or begins again and will hear of it then */
+    bridge_note(b, BRIDGE_NOTE_CLIENT_REFUSED, s, sn_bytes_text("by the broker"), code);
+    s->dialogue = DIALOGUE_NONE;
+    downlink_land(b, s);
+    air_leave(b, s);
+    if (asks)
+        air_send(b, s, &(struct sn_packet){.type = SN_CONNACK, .code = SN_NOT_SUPPORTED}, AIR_ACK,
+                 false);
+    else if (hears) /* a sleeper hears it when it asks */
+        air_send(b, s, &(struct sn_packet){.type = SN_DISCONNECT}, AIR_ACK, false);
+    const uint8_t before = s->sn.state;
+    sn_session_disconnect(&s->sn);
+    session_changed(b, s, before);
+    upstream_end(b, s, ENDING_QUIETLY);
+    if (s->clean) {
+        clients_retire(b, s);
+        return;
+    }
+    save_session(b, s, false);
+    session_reschedule(b, s);
 }
 
 void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_packet *p,
@@ -99,8 +152,15 @@ void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_pa
     struct session *s = clients_find_id(b, id);
     const bool as_before =
         s != NULL && s->clean == p->connect.clean && s->sn.keepalive_s == p->connect.keepalive_s;
-    if (s != NULL && clients_is_at(s, peer) && s->dialogue == DIALOGUE_STORING && as_before)
+    if (s != NULL && clients_is_at(s, peer) && as_before &&
+        (s->dialogue == DIALOGUE_STORING || s->dialogue == DIALOGUE_BROKER))
         return; /* repeated; CONNACK is on its way */
+    if (!upstream_has_room(b, id, s)) {
+        bridge_note_at(b, BRIDGE_NOTE_CONNECTION_LIMIT, peer->link, id, sn_bytes(NULL, 0),
+                       b->status.connections);
+        refuse(b, peer, id, SN_CONGESTION, "limit");
+        return;
+    }
     if (s == NULL && (s = clients_add(b, id, 0)) == NULL) {
         bridge_note_at(b, BRIDGE_NOTE_CLIENT_LIMIT, peer->link, id, sn_bytes(NULL, 0),
                        b->status.clients);
@@ -118,7 +178,7 @@ void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_pa
     }
     if (!p->connect.will) {
         accept(b, s, p->connect.clean, p->connect.keepalive_s);
-        store_and_confirm(b, s);
+        store_and_confirm(b, s, false);
         return;
     }
     /* a repeated CONNECT repeats the open question. */
@@ -163,7 +223,7 @@ void connect_will_topic(struct bridge *b, struct session *s, const struct sn_pac
         accept(b, s, clean, keepalive_s);
         clients_drop_will(b, s);
         erase_record(b, s, BRIDGE_RECORD_WILL, 0);
-        store_and_confirm(b, s);
+        store_and_confirm(b, s, true);
         return;
     }
     if (fault != SN_OK) {
@@ -204,10 +264,11 @@ void connect_will_message(struct bridge *b, struct session *s, const struct sn_p
         .retain = pending.will_retain,
     };
     save_will(b, s);
-    store_and_confirm(b, s);
+    store_and_confirm(b, s, true);
 }
 
-/* 6.4. The will is ours to publish, so an update is a matter of storing it. */
+/* 6.4. The will is ours to publish, so an update is a matter of storing it; if it
+ * is the broker's, the sensor's connection there is made anew with it. */
 void connect_will_update(struct bridge *b, struct session *s, const struct sn_packet *p,
                          enum sn_fault fault)
 {
@@ -239,6 +300,8 @@ void connect_will_update(struct bridge *b, struct session *s, const struct sn_pa
         }
         ticket = save_will(b, s);
     }
+    if (is_topic || s->will.topic != NULL)
+        upstream_new_will(b, s);
     await_add(b, (struct await){.kind = is_topic ? AWAIT_WILLTOPICRESP : AWAIT_WILLMSGRESP,
                                 .ticket = ticket,
                                 .session = s->number});
@@ -268,11 +331,13 @@ void connect_end(struct bridge *b, struct session *s, const struct sn_packet *p)
         sn_session_disconnect(&s->sn);
         session_changed(b, s, before);
         bridge_note(b, BRIDGE_NOTE_CLIENT_DISCONNECTED, s, sn_bytes(NULL, 0), 0);
+        upstream_end(b, s, ENDING_QUIETLY);
     }
     const uint64_t ticket = save_session(b, s, false);
     session_reschedule(b, s);
-    if (!await_add(
-            b, (struct await){.kind = AWAIT_DISCONNECT, .ticket = ticket, .session = s->number}))
+    s->leaving = await_add(
+        b, (struct await){.kind = AWAIT_DISCONNECT, .ticket = ticket, .session = s->number});
+    if (!s->leaving)
         connect_gone(b, s);
 }
 
@@ -280,11 +345,10 @@ void connect_gone(struct bridge *b, struct session *s)
 {
     if (s->sn.state != SN_DISCONNECTED && s->sn.state != SN_ASLEEP)
         return; /* it is back already */
+    s->leaving = false;
     air_send(b, s, &(struct sn_packet){.type = SN_DISCONNECT}, AIR_ACK, false);
-    if (s->sn.state == SN_DISCONNECTED && s->clean) {
-        clients_wipe(b, s);
-        clients_remove(b, s);
-    }
+    if (s->sn.state == SN_DISCONNECTED && s->clean)
+        clients_retire(b, s);
 }
 
 static void pong(struct bridge *b, struct session *s)
@@ -358,23 +422,35 @@ void connect_ping(struct bridge *b, const struct peer *peer, const struct sn_pac
     session_reschedule(b, s);
 }
 
+/* The broker has the will of a sensor with a connection of its own, and publishes it
+ * when that is dropped. If it is away just now, or has an older will, it is ours. */
+static enum ending fire_will(struct bridge *b, struct session *s)
+{
+    if (s->will.topic == NULL)
+        return ENDING_QUIETLY;
+    if (s->transparent && upstream_is_open(s->own)) {
+        bridge_note(b, BRIDGE_NOTE_WILL_LEFT, s, name_bytes(s->will.topic), 0);
+        return ENDING_WITH_WILL;
+    }
+    bridge_note(b, BRIDGE_NOTE_WILL_FIRED, s, name_bytes(s->will.topic), 0);
+    uplink_will(b, s);
+    return ENDING_QUIETLY;
+}
+
 /* May free the session. */
 void connect_lose(struct bridge *b, struct session *s, enum bridge_note why)
 {
     bridge_note(b, why, s, sn_bytes_text(sn_state_name(s->sn.state)),
                 (b->now_ms - s->sn.heard_ms) / 1000);
-    if (s->will.topic != NULL) {
-        bridge_note(b, BRIDGE_NOTE_WILL_FIRED, s, name_bytes(s->will.topic), 0);
-        uplink_will(b, s);
-    }
+    const enum ending ending = fire_will(b, s);
     downlink_land(b, s);
     air_leave(b, s);
     const uint8_t before = s->sn.state;
     sn_session_lose(&s->sn);
     session_changed(b, s, before);
+    upstream_end(b, s, ending);
     if (s->clean) {
-        clients_wipe(b, s);
-        clients_remove(b, s);
+        clients_retire(b, s);
         return;
     }
     save_session(b, s, true);
@@ -405,6 +481,8 @@ void connect_due(struct bridge *b, struct session *s)
         s->hold_until_ms = 0;
         downlink_pump(b, s);
     }
+    if (s->dialogue == DIALOGUE_BROKER && s->broker_until_ms <= b->now_ms)
+        connect_answered(b, s);
     if (s->dialogue == DIALOGUE_TOPIC || s->dialogue == DIALOGUE_MESSAGE) {
         switch (sn_retry_check(&s->dialogue_retry, b->now_ms)) {
         case SN_RETRY_WAIT:

@@ -160,6 +160,7 @@ enum dialogue {
     DIALOGUE_TOPIC,   /* WILLTOPIC is awaited */
     DIALOGUE_MESSAGE, /* WILLMSG is awaited */
     DIALOGUE_STORING, /* CONNACK waits for the disk */
+    DIALOGUE_BROKER,  /* and then for what the broker says to its own connection */
 };
 
 /* CONNECT while its will is being asked for (6.2). It takes effect at the end. */
@@ -198,8 +199,12 @@ struct session {
     struct pending_connect *pending;
     struct sn_retry dialogue_retry;
     struct will will;
-    bool on_disk;      /* a record of it was saved */
-    uint64_t saved_ms; /* heard_ms as the disk has it */
+    bool transparent;         /* it has a broker connection of its own */
+    struct upstream *own;     /* that; or what is left to send of one, when the mode has changed */
+    uint64_t broker_until_ms; /* DIALOGUE_BROKER: CONNACK waits no longer */
+    bool leaving;             /* its DISCONNECT waits for the disk */
+    bool on_disk;             /* a record of it was saved */
+    uint64_t saved_ms;        /* heard_ms as the disk has it */
 
     /* topics and subscriptions */
     struct topic *topics;
@@ -305,12 +310,36 @@ enum upstream_state {
     UPSTREAM_UP,
 };
 
+enum ending {
+    ENDING_NOT,
+    ENDING_QUIETLY,   /* DISCONNECT */
+    ENDING_WITH_WILL, /* the broker is to publish the will */
+};
+
 /* One connection to the broker: what waits for it, what is under way on it, and
  * which subscriptions it is to have. All of it outlives the loss of the
- * connection; after BROKER_DOWN what was under way is undecided. */
+ * connection; after BROKER_DOWN what was under way is undecided.
+ *
+ * One is shared. A transparent session has one of its own, as long as the session
+ * lives; it is wanted while the sensor is connected (asleep, too), and then until its
+ * queue is empty, for what a sensor was told to be accepted is sent under its own
+ * name, however long ago it left. */
 struct upstream {
-    uint32_t conn; /* its number towards the driver */
-    uint8_t state; /* enum upstream_state */
+    uint32_t conn;           /* its number towards the driver */
+    struct session *session; /* whose own it is; NULL: shared */
+    uint8_t state;           /* enum upstream_state */
+    uint32_t attempt;        /* the last CONNECT: what is said of earlier ones is void */
+
+    /* a session's own */
+    bool wanted;
+    uint8_t ending;   /* enum ending: no longer wanted when the queue is empty */
+    bool fresh;       /* the next CONNECT begins a clean session */
+    bool stale;       /* made with another will or session: anew when nothing is in flight */
+    bool unanswered;  /* the broker has not said anything since the sensor's CONNECT */
+    bool in_turn;     /* waits until few enough others are being connected */
+    bool awaits_disk; /* on the list of those that go on when the disk has something */
+    struct upstream *turn_next;
+    struct upstream *disk_next;
 
     /* while it is up: what the broker allows */
     uint8_t max_qos;
@@ -363,8 +392,8 @@ struct await {
     struct await *next;
     struct await *prev;
     uint64_t ticket;
-    uint64_t token; /* AWAIT_ACCEPT: the broker's; PUBCOMP, PUBREL: the message's seq */
-    uint32_t session;
+    uint64_t token;   /* AWAIT_ACCEPT: the broker's; PUBCOMP, PUBREL: the message's seq */
+    uint32_t session; /* AWAIT_ACCEPT: the number of the broker connection */
     uint16_t mid;
     uint16_t tid;
     uint8_t kind; /* enum await_kind */
@@ -427,6 +456,11 @@ struct bridge {
     struct bridge_link links[BRIDGE_LINKS_MAX];
 
     struct upstream shared; /* the broker connection of all sensors that have none of their own */
+    struct upstream *turn_first; /* sensors' own that wait to be connected */
+    struct upstream *turn_last;
+    struct upstream *disk_first; /* those with something that must be on the disk first */
+    uint32_t connecting;         /* sensors' own that are being connected */
+    uint32_t last_attempt;
     uint32_t last_request;
 
     struct await *await_first;
@@ -485,8 +519,12 @@ struct session *clients_add(struct bridge *b, struct sn_bytes client_id, uint32_
 void clients_remove(struct bridge *b, struct session *s);
 
 /* Forgets everything but the client id: subscriptions, will, topic ids, queue,
- * exchanges. Also on disk. */
+ * exchanges. Also on disk. What it has published goes on. */
 void clients_wipe(struct bridge *b, struct session *s);
+
+/* The end of a clean session: wiped and, once its own broker connection has
+ * nothing more to send, removed. May free it. */
+void clients_retire(struct bridge *b, struct session *s);
 
 /* Gives the session this address; whoever had it loses it. Returns false when
  * memory is out. */
@@ -543,6 +581,10 @@ void connect_ping(struct bridge *b, const struct peer *peer, const struct sn_pac
 void connect_done(struct bridge *b, struct session *s); /* the session is durable: CONNACK */
 void connect_gone(struct bridge *b, struct session *s); /* its end is durable: DISCONNECT */
 void connect_rest(struct bridge *b, struct session *s); /* awake, everything was sent */
+/* What the broker says to the session's own connection: it takes it, or cannot be
+ * asked now; or refuses it for good (may free the session). */
+void connect_answered(struct bridge *b, struct session *s);
+void connect_refused(struct bridge *b, struct session *s, uint8_t code);
 
 /* These may free the session. */
 void connect_abandon(struct bridge *b, struct session *s); /* the will never came */
@@ -552,7 +594,14 @@ void connect_due(struct bridge *b, struct session *s);       /* its deadline has
 
 /* ---- upstream.c ------------------------------------------------------------------ */
 
+#define UPSTREAM_CONNECTING_MAX 16 /* sensors' own that are being connected at a time */
+#define UPSTREAM_OWN_LIVE       64 /* messages of one that are kept in memory */
+
 void upstream_init(struct upstream *u, uint32_t conn);
+/* Gives a session an upstream of its own, not wanted; false: memory is out. */
+bool upstream_add(struct bridge *b, struct session *s);
+void upstream_remove(struct bridge *b, struct session *s);               /* its queue is empty */
+bool upstream_is_own(const struct bridge *b, struct sn_bytes client_id); /* by configuration */
 
 /* The connection with this number; NULL: there is none (any more). */
 struct upstream *upstream_find(struct bridge *b, uint32_t conn);
@@ -564,8 +613,29 @@ static inline bool upstream_is_up(const struct upstream *u)
 {
     return u->state == UPSTREAM_UP;
 }
+/* Up, and what is handed over now need not be handed over again soon. */
+static inline bool upstream_is_open(const struct upstream *u)
+{
+    return u->state == UPSTREAM_UP && !u->stale;
+}
 
-void upstream_connect(struct bridge *b, struct upstream *u);
+void upstream_start(struct bridge *b); /* connects the shared one, and what is wanted */
+
+/* For a session without a connection of its own these do nothing. */
+bool upstream_has_room(const struct bridge *b, struct sn_bytes client_id, const struct session *s);
+/* The sensor has connected: with clean or a new will it begins anew. */
+void upstream_open(struct bridge *b, struct session *s, bool new_will);
+void upstream_new_will(struct bridge *b, struct session *s);
+/* The sensor has gone. */
+void upstream_end(struct bridge *b, struct session *s, enum ending ending);
+/* After a restart: the sensor is connected, or something is left to send. */
+void upstream_resume(struct bridge *b, struct session *s);
+bool upstream_is_wanted(const struct session *s); /* it has an own one that is */
+
+/* The broker is to send again what was not accepted. */
+void upstream_again(struct bridge *b, struct upstream *u);
+/* After something was settled: ends or renews the connection when it is time. */
+void upstream_settled(struct bridge *b, struct upstream *u);
 void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event *event);
 void upstream_down(struct bridge *b, struct upstream *u, const struct bridge_event *event);
 void upstream_due(struct bridge *b, struct upstream *u); /* its deadline has come */
@@ -587,6 +657,7 @@ void uplink_fetched(struct bridge *b, struct upstream *u, const struct bridge_ev
 void uplink_down(struct bridge *b, struct upstream *u);
 void uplink_pump(struct bridge *b, struct upstream *u); /* hands over what may be handed over */
 void uplink_stored(struct bridge *b);                   /* some of it had to be on the disk first */
+void uplink_leave_disk(struct bridge *b, struct upstream *u); /* it does not wait for that */
 void exchanges_remove_all(struct bridge *b, struct session *s);
 uint32_t exchange_hash(const struct bridge *b, struct sn_bytes topic, struct sn_bytes payload);
 struct exchange *exchanges_find(const struct session *s, uint16_t mid);
@@ -606,6 +677,7 @@ void subscribe_remove_all(struct bridge *b, struct session *s);
 void subscribe_answered(struct bridge *b, uint32_t request, uint8_t code);
 void subscribe_up(struct bridge *b, struct upstream *u, bool session_present);
 void subscribe_down(struct bridge *b, struct upstream *u);
+void subscribe_forget(struct bridge *b, struct upstream *u); /* the tree; nobody subscribes in it */
 
 /* ---- filter.c --------------------------------------------------------------------- */
 

@@ -271,6 +271,7 @@ void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_
         accept(b, event->message.token);
     else if (event->message.token != 0 &&
              !await_add(b, (struct await){.kind = AWAIT_ACCEPT,
+                                          .session = u == NULL ? 0 : u->conn,
                                           .ticket = owed,
                                           .token = event->message.token}))
         accept(b, event->message.token);
@@ -290,8 +291,6 @@ static void take_back(struct bridge *b, struct session *s, struct message *m)
     b->status.down.queued--;
 }
 
-/* Where the broker has not been told that they are ours, a new connection makes
- * it send them again. */
 void downlink_failed(struct bridge *b, uint64_t ticket, bool back)
 {
     for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++) {
@@ -309,10 +308,8 @@ void downlink_failed(struct bridge *b, uint64_t ticket, bool back)
             }
         }
     }
-    if (!back)
-        return;
-    bridge_note(b, BRIDGE_NOTE_STORE_FAILED, NULL, sn_bytes_text("messages to sensors"), 0);
-    bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_DISCONNECT});
+    if (back)
+        bridge_note(b, BRIDGE_NOTE_STORE_FAILED, NULL, sn_bytes_text("messages to sensors"), 0);
 }
 
 /* ---- from a queue to its sensor ----------------------------------------------------- */

@@ -321,11 +321,21 @@ void restore_record(struct bridge *b, const struct bridge_record *r)
                     (uint64_t)r->session << 32 | (uint32_t)r->kind);
 }
 
+/* What is left for a connection of a sensor's own goes by one, even if it has none
+ * any more by the configuration. */
+static struct queue *queue_of(struct bridge *b, uint32_t id)
+{
+    struct session *s = clients_find_number(b, bridge_queue_session(id));
+    if (id == BRIDGE_QUEUE_BROKER)
+        return &b->shared.queue;
+    if (s == NULL || (bridge_queue_is_up(id) && s->own == NULL && !upstream_add(b, s)))
+        return NULL;
+    return bridge_queue_is_up(id) ? &s->own->queue : &s->queue;
+}
+
 void restore_queue(struct bridge *b, const struct bridge_event *event)
 {
-    struct session *s = clients_find_number(b, event->queue.queue);
-    struct upstream *u = upstream_with_queue(b, event->queue.queue);
-    struct queue *q = u != NULL ? &u->queue : s != NULL ? &s->queue : NULL;
+    struct queue *q = queue_of(b, event->queue.queue);
     reserve_number(b, bridge_queue_session(event->queue.queue));
     if (q == NULL) { /* its session is gone or could not be read */
         bridge_note(b, BRIDGE_NOTE_ROWS_MISSING, NULL, sn_bytes(NULL, 0), event->queue.count);
@@ -334,7 +344,7 @@ void restore_queue(struct bridge *b, const struct bridge_event *event)
     q->on_disk = event->queue.count;
     q->disk_from = event->queue.first;
     q->disk_last = event->queue.last;
-    if (u != NULL)
+    if (bridge_queue_is_up(q->id))
         b->status.up.queued += event->queue.count;
     else
         b->status.down.queued += event->queue.count;
@@ -382,9 +392,9 @@ static void grace(struct bridge *b, struct session *s)
  * now: when T_retry is over it is repeated, and not because of the restart. */
 static void resume(struct bridge *b, struct session *s)
 {
+    upstream_resume(b, s);
     if (s->clean && !sn_session_is_connected(&s->sn)) { /* its end was not written any more */
-        clients_wipe(b, s);
-        clients_remove(b, s);
+        clients_retire(b, s);
         return;
     }
     s->resuming = queue_count(&s->queue) > 0;

@@ -60,7 +60,7 @@ static void request(struct bridge *b, struct filter *f)
 
 static void sync_pump(struct bridge *b, struct upstream *u)
 {
-    while (upstream_is_up(u) && u->sync_first != NULL && u->sync_open < SYNC_MAX) {
+    while (upstream_is_open(u) && u->sync_first != NULL && u->sync_open < SYNC_MAX) {
         struct filter *f = u->sync_first;
         u->sync_first = f->sync_next;
         if (u->sync_first == NULL)
@@ -332,7 +332,7 @@ void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet
     w->qos = (uint8_t)p->subscribe.qos;
     s->subscribing = true;
     f->wants_retained = true;
-    if (upstream_is_up(f->upstream)) {
+    if (upstream_is_open(f->upstream)) {
         w->next = f->waiting;
         f->waiting = w;
         sync(b, f);
@@ -475,4 +475,23 @@ void subscribe_down(struct bridge *b, struct upstream *u)
         }
     }
     u->sync_open = 0;
+}
+
+/* The newest node comes first on the list, so it has no children. */
+void subscribe_forget(struct bridge *b, struct upstream *u)
+{
+    u->sync_first = u->sync_last = NULL;
+    u->sync_open = 0;
+    while (u->filters_first != NULL) {
+        struct filter *f = u->filters_first;
+        assert(f->subscriptions == NULL && f->children == 0);
+        while (f->waiting != NULL) {
+            struct waiting *w = f->waiting;
+            f->waiting = w->next;
+            arena_put(&b->arena, w);
+        }
+        f->in_sync = false;
+        f->state = FILTER_UNKNOWN;
+        filter_trim(b, f);
+    }
 }

@@ -190,7 +190,16 @@ static struct name *publish_topic(struct bridge *b, struct session *s, const str
 
 static bool is_full(const struct bridge *b, const struct upstream *u)
 {
-    return queue_count(&u->queue) >= b->config->max_backlog;
+    if (u->session != NULL && queue_count(&u->queue) >= b->config->max_queue)
+        return true; /* one whose messages the broker does not take leaves room for others */
+    return b->status.up.queued >= b->config->max_backlog;
+}
+
+/* How many of its messages are kept in memory. */
+static uint32_t live_max(const struct bridge *b, const struct upstream *u)
+{
+    const uint32_t all = b->config->max_live;
+    return u->session == NULL || all < UPSTREAM_OWN_LIVE ? all : UPSTREAM_OWN_LIVE;
 }
 
 /* Puts an accepted message into the queue to the broker. */
@@ -200,7 +209,7 @@ static struct message *enqueue(struct bridge *b, struct upstream *u, const struc
      * confirms first releases the acknowledgement, and a message that the broker
      * confirmed first is never written. */
     const bool lazy = m->qos == 1 && upstream_is_up(u);
-    struct message *kept = queue_append(b, &u->queue, m, b->config->max_live, lazy);
+    struct message *kept = queue_append(b, &u->queue, m, live_max(b, u), lazy);
     if (m->qos == 0 && kept == NULL)
         return NULL;
     b->status.up.accepted++;
@@ -215,7 +224,9 @@ static struct message *enqueue(struct bridge *b, struct upstream *u, const struc
 static void publish_qos0(struct bridge *b, struct upstream *u, struct session *s,
                          struct bridge_message *m)
 {
-    const uint64_t limit = upstream_is_up(u) ? b->config->max_live : b->config->qos0_backlog;
+    uint64_t limit = live_max(b, u);
+    if (!upstream_is_up(u) && (u->session == NULL || b->config->qos0_backlog < limit))
+        limit = b->config->qos0_backlog;
     m->seq = bridge_next_seq(b);
     if (u->qos0_waiting >= limit || enqueue(b, u, m) == NULL) {
         bridge_note(b, BRIDGE_NOTE_UP_DROPPED_QOS0, s, m->topic, 0);
@@ -434,7 +445,7 @@ void uplink_failed(struct bridge *b, const struct await *a)
 {
     struct session *s = clients_find_number(b, a->session);
     struct exchange *e = s == NULL ? NULL : exchanges_find(s, a->mid);
-    struct upstream *u = upstream_of(b, s);
+    struct upstream *u = e != NULL ? upstream_with_queue(b, e->queue) : upstream_of(b, s);
     struct message *m = queue_find(&u->queue, a->ticket);
     if (m != NULL && m->qos == 1 && m->published) {
         m->stored = false;
@@ -544,7 +555,7 @@ static void publish(struct bridge *b, struct upstream *u, struct message *m)
 
 void uplink_pump(struct bridge *b, struct upstream *u)
 {
-    if (!upstream_is_up(u) || b->stopping)
+    if (!upstream_is_open(u) || b->stopping)
         return;
     while (u->next_publish != NULL && may_publish(b, u, u->next_publish)) {
         struct message *m = u->next_publish;
@@ -553,19 +564,41 @@ void uplink_pump(struct bridge *b, struct upstream *u)
         else
             publish(b, u, m);
     }
+    if (u->next_publish != NULL && u->next_publish->seq > b->durable && !u->awaits_disk) {
+        u->awaits_disk = true;
+        u->disk_next = b->disk_first;
+        b->disk_first = u;
+    }
     /* QoS 0 messages are in memory, however many wait behind those on the disk. */
     queue_refill(b, &u->queue, u->inflight + (uint32_t)u->qos0_waiting + REFILL_COUNT / 2,
-                 b->config->max_live < REFILL_COUNT ? b->config->max_live : REFILL_COUNT);
+                 live_max(b, u) < REFILL_COUNT ? live_max(b, u) : REFILL_COUNT);
+}
+
+void uplink_leave_disk(struct bridge *b, struct upstream *u)
+{
+    struct upstream **from = &b->disk_first;
+    if (!u->awaits_disk)
+        return;
+    while (*from != u)
+        from = &(*from)->disk_next;
+    *from = u->disk_next;
+    u->awaits_disk = false;
 }
 
 void uplink_stored(struct bridge *b)
 {
-    uplink_pump(b, &b->shared);
+    struct upstream *u = b->disk_first;
+    b->disk_first = NULL;
+    for (struct upstream *next; u != NULL; u = next) {
+        next = u->disk_next;
+        u->awaits_disk = false;
+        uplink_pump(b, u); /* may put it on the list again */
+    }
 }
 
 void uplink_fetched(struct bridge *b, struct upstream *u, const struct bridge_event *event)
 {
-    if (!queue_fetched(b, &u->queue, event))
+    if (!queue_fetched(b, &u->queue, event) && upstream_is_up(u))
         timers_set(&b->timers, &u->timer, u->queue.starved_until_ms);
     for (struct message *m = u->queue.head; m != NULL; m = m->next) {
         if (m->published)
@@ -611,6 +644,7 @@ void uplink_delivered(struct bridge *b, struct upstream *u, uint64_t seq, uint8_
     }
     settle(b, u, m, code);
     uplink_pump(b, u);
+    upstream_settled(b, u);
 }
 
 void uplink_down(struct bridge *b, struct upstream *u)

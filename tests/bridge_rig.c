@@ -11,6 +11,7 @@
 
 #define LINE_SIZE  1600
 #define LINK_COUNT 2
+#define CONNS      2000
 
 /* ---- what the disk holds -------------------------------------------------------- */
 
@@ -71,8 +72,20 @@ struct owed {
 
 struct published {
     uint64_t seq;
+    uint32_t conn;
     uint8_t qos;
     uint32_t life; /* of the process that was told DELIVERED; 0: undecided */
+};
+
+/* One broker connection. */
+struct conn {
+    bool up;
+    bool wanted;    /* CONNECT was asked for */
+    bool clean;     /* and a clean session */
+    bool kept;      /* the broker has a session of it */
+    bool transient; /* which goes with the connection */
+    uint32_t attempt;
+    uint16_t window;
 };
 
 struct rig {
@@ -92,9 +105,8 @@ struct rig {
     struct fetch *fetches;
     size_t fetch_count;
 
-    bool broker_up;
-    bool wants_broker;
-    uint16_t window;
+    struct conn conns[CONNS];
+    uint32_t conn_count; /* the rest has never been used */
     struct published *published;
     size_t published_count;
     struct taken *taken;
@@ -359,10 +371,21 @@ static const char *lazy(const struct bridge_action *a)
     return a->lazy ? " lazy" : "";
 }
 
+static const char *via(uint32_t conn)
+{
+    static char name[32];
+    name[0] = '\0';
+    if (conn != 0)
+        snprintf(name, sizeof(name), " via %" PRIu32, conn);
+    return name;
+}
+
 static const char *for_queue(uint32_t queue)
 {
     static char name[32];
     name[0] = '\0';
+    if (queue >= BRIDGE_QUEUE_OWN)
+        return via(queue & BRIDGE_SESSION_MAX);
     if (queue != BRIDGE_QUEUE_BROKER)
         snprintf(name, sizeof(name), " for %" PRIu32, queue);
     return name;
@@ -412,6 +435,21 @@ static void say_message(struct rig *r, const char *verb, const struct bridge_mes
         m->flags & BRIDGE_FLAG_RETAIN ? " retain" : "", text(m->topic).c, text(m->payload).c, end);
 }
 
+static void say_connect(struct rig *r, const struct bridge_action *a)
+{
+    char will[LINE_SIZE] = "";
+    if (a->connect.conn == 0) {
+        say(r, "connect broker");
+        return;
+    }
+    if (a->connect.will_topic.len > 0)
+        snprintf(will, sizeof(will), " will qos=%u%s %s '%s'", a->connect.will_qos,
+                 a->connect.will_retain ? " retain" : "", text(a->connect.will_topic).c,
+                 text(a->connect.will_message).c);
+    say(r, "connect%s '%s'%s%s%s", via(a->connect.conn), text(a->connect.client_id).c,
+        a->connect.clean ? " clean" : "", a->connect.transient ? " transient" : "", will);
+}
+
 static void say_action(struct rig *r, const struct bridge_action *a)
 {
     char end[32] = "";
@@ -439,10 +477,11 @@ static void say_action(struct rig *r, const struct bridge_action *a)
         say(r, "fetch%s from %" PRIu64, for_queue(a->fetch.queue), a->fetch.from);
         return;
     case BRIDGE_DO_CONNECT:
-        say(r, "connect broker");
+        say_connect(r, a);
         return;
     case BRIDGE_DO_DISCONNECT:
-        say(r, "disconnect broker");
+        say(r, "disconnect%s%s%s", a->disconnect.conn == 0 ? " broker" : via(a->disconnect.conn),
+            a->disconnect.forget ? " forget" : "", a->disconnect.with_will ? " with will" : "");
         return;
     case BRIDGE_DO_PUBLISH:
         if (a->publish.expiry_s > 0)
@@ -450,11 +489,13 @@ static void say_action(struct rig *r, const struct bridge_action *a)
         say_message(r, "publish", &a->publish.message, end);
         return;
     case BRIDGE_DO_SUBSCRIBE:
-        say(r, "subscribe %" PRIu32 " qos=%u %s%s", a->subscribe.request, a->subscribe.qos,
-            text(a->subscribe.filter).c, a->subscribe.wants_retained ? " retained" : "");
+        say(r, "subscribe %" PRIu32 "%s qos=%u %s%s", a->subscribe.request, via(a->subscribe.conn),
+            a->subscribe.qos, text(a->subscribe.filter).c,
+            a->subscribe.wants_retained ? " retained" : "");
         return;
     case BRIDGE_DO_UNSUBSCRIBE:
-        say(r, "unsubscribe %" PRIu32 " %s", a->subscribe.request, text(a->subscribe.filter).c);
+        say(r, "unsubscribe %" PRIu32 "%s %s", a->subscribe.request, via(a->subscribe.conn),
+            text(a->subscribe.filter).c);
         return;
     case BRIDGE_DO_ACCEPT:
         say(r, "accept %" PRIu64, a->accept.token);
@@ -479,7 +520,12 @@ static uint32_t hash_of(struct sn_bytes text)
 
 static bool is_safe(struct rig *r, const struct taken *t)
 {
-    return t->at_broker || row_find(&r->disk, BRIDGE_QUEUE_BROKER, t->seq) != NULL;
+    if (t->at_broker)
+        return true;
+    for (size_t i = 0; i < r->disk.row_count; i++)
+        if (bridge_queue_is_up(r->disk.rows[i].m.queue) && r->disk.rows[i].m.seq == t->seq)
+            return true;
+    return false;
 }
 
 /* The last one of this message id. A repetition may have been taken as a message of its own
@@ -600,12 +646,12 @@ static void handed_over(struct rig *r, const struct bridge_action *a, uint64_t t
         if (row_find(&r->view, m->queue, m->seq) != NULL)
             fail(r, "seq %" PRIu64 " is stored twice", m->seq);
         op.row = row_of(m);
-        if (m->queue == BRIDGE_QUEUE_BROKER && r->frame_from != NULL && m->mid != 0) {
+        if (bridge_queue_is_up(m->queue) && r->frame_from != NULL && m->mid != 0) {
             r->taken = grown(r->taken, r->taken_count, sizeof(*r->taken));
             struct taken *t = &r->taken[r->taken_count++];
             *t = (struct taken){.mid = m->mid, .hash = hash_of(m->payload), .seq = m->seq};
             snprintf(t->peer, sizeof(t->peer), "%s", r->frame_from);
-        } else if (m->queue != BRIDGE_QUEUE_BROKER && r->message_token != 0) {
+        } else if (!bridge_queue_is_up(m->queue) && r->message_token != 0) {
             r->owed = grown(r->owed, r->owed_count, sizeof(*r->owed));
             r->owed[r->owed_count++] =
                 (struct owed){.token = r->message_token, .queue = m->queue, .seq = m->seq};
@@ -641,25 +687,47 @@ static void fetch(struct rig *r, const struct bridge_action *a)
     r->fetches[r->fetch_count++] = f;
 }
 
-static void publish(struct rig *r, const struct bridge_message *m)
+static struct conn *conn_of(struct rig *r, uint32_t number)
 {
+    if (number >= CONNS)
+        fail(r, "connection %" PRIu32 " is one too many", number);
+    if (number >= r->conn_count)
+        r->conn_count = number + 1;
+    return &r->conns[number];
+}
+
+static void undecide(struct rig *r, uint32_t conn)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < r->published_count; i++)
+        if (r->published[i].life != 0 || r->published[i].conn != conn)
+            r->published[kept++] = r->published[i];
+    r->published_count = kept;
+}
+
+static void publish(struct rig *r, uint32_t number, const struct bridge_message *m)
+{
+    const struct conn *conn = conn_of(r, number);
     size_t open = 0;
-    if (!r->broker_up)
+    if (!conn->up)
         fail(r, "seq %" PRIu64 " is published while the broker is away", m->seq);
     for (size_t i = 0; i < r->published_count; i++) {
         struct published *p = &r->published[i];
+        if (p->conn != number)
+            continue;
         open += p->life == 0 && p->qos > 0;
         if (p->seq == m->seq && (p->life == 0 || p->life == r->life))
             fail(r, "seq %" PRIu64 " is published twice", m->seq);
         if (p->life == 0 && p->seq > m->seq)
             fail(r, "seq %" PRIu64 " is published after %" PRIu64, m->seq, p->seq);
     }
-    if (m->qos > 0 && open >= r->window)
-        fail(r, "more than %u messages are undecided", r->window);
-    if (m->qos == 2 && row_find(&r->disk, BRIDGE_QUEUE_BROKER, m->seq) == NULL && r->refusals == 0)
+    if (m->qos > 0 && open >= conn->window)
+        fail(r, "more than %u messages are undecided", conn->window);
+    if (m->qos == 2 && row_find(&r->disk, m->queue, m->seq) == NULL && r->refusals == 0)
         fail(r, "seq %" PRIu64 " of QoS 2 is published before it is stored", m->seq);
     r->published = grown(r->published, r->published_count, sizeof(*r->published));
-    r->published[r->published_count++] = (struct published){.seq = m->seq, .qos = m->qos};
+    r->published[r->published_count++] =
+        (struct published){.seq = m->seq, .conn = number, .qos = m->qos};
 }
 
 static void accepted(struct rig *r, uint64_t token)
@@ -676,6 +744,28 @@ static void accepted(struct rig *r, uint64_t token)
                  o->seq);
         r->owed[i] = r->owed[--r->owed_count];
     }
+}
+
+static void connect(struct rig *r, const struct bridge_action *a)
+{
+    struct conn *conn = conn_of(r, a->connect.conn);
+    if (conn->up || conn->wanted)
+        fail(r, "CONNECT while the broker is there, or asked already");
+    conn->wanted = true;
+    conn->clean = a->connect.clean;
+    conn->transient = a->connect.transient;
+    conn->attempt = a->connect.attempt;
+}
+
+static void disconnect(struct rig *r, const struct bridge_action *a)
+{
+    struct conn *conn = conn_of(r, a->disconnect.conn);
+    if (!conn->up && !conn->wanted)
+        fail(r, "DISCONNECT from nowhere");
+    if (a->disconnect.forget)
+        conn->kept = false;
+    conn->up = conn->wanted = false;
+    undecide(r, a->disconnect.conn);
 }
 
 static void emit(void *ctx, const struct bridge_action *a)
@@ -701,22 +791,22 @@ static void emit(void *ctx, const struct bridge_action *a)
         fetch(r, a);
         break;
     case BRIDGE_DO_CONNECT:
-        if (r->broker_up)
-            fail(r, "CONNECT while the broker is there");
-        r->wants_broker = true;
+        connect(r, a);
         break;
     case BRIDGE_DO_PUBLISH:
-        publish(r, &a->publish.message);
+        publish(r, a->publish.conn, &a->publish.message);
         break;
     case BRIDGE_DO_SUBSCRIBE:
     case BRIDGE_DO_UNSUBSCRIBE:
-        if (!r->broker_up)
+        if (!conn_of(r, a->subscribe.conn)->up)
             fail(r, "a request while the broker is away");
         break;
     case BRIDGE_DO_ACCEPT:
         accepted(r, a->accept.token);
         break;
     case BRIDGE_DO_DISCONNECT:
+        disconnect(r, a);
+        break;
     case BRIDGE_DO_NOTE:
         break;
     }
@@ -901,32 +991,33 @@ bool rig_fetched(struct rig *r)
     return true;
 }
 
-void rig_broker_up(struct rig *r, bool session, uint16_t window, uint8_t max_qos)
+void rig_broker_up(struct rig *r, uint32_t number, bool session, uint16_t window, uint8_t max_qos)
 {
-    r->broker_up = true;
-    r->wants_broker = false;
-    r->window = window;
-    rig_step(r, &(struct bridge_event){
-                    .type = BRIDGE_ON_BROKER_UP,
-                    .up = {.session_present = session, .window = window, .max_qos = max_qos}});
+    struct conn *conn = conn_of(r, number);
+    conn->up = true;
+    conn->wanted = false;
+    conn->window = window;
+    conn->kept = true;
+    rig_step(r, &(struct bridge_event){.type = BRIDGE_ON_BROKER_UP,
+                                       .up = {.conn = number,
+                                              .attempt = conn->attempt,
+                                              .session_present = session && !conn->clean,
+                                              .window = window,
+                                              .max_qos = max_qos}});
 }
 
-static void undecide(struct rig *r)
+void rig_broker_down(struct rig *r, uint32_t number, uint8_t code)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < r->published_count; i++)
-        if (r->published[i].life != 0)
-            r->published[kept++] = r->published[i];
-    r->published_count = kept;
-}
-
-void rig_broker_down(struct rig *r)
-{
-    r->broker_up = false;
-    r->wants_broker = false;
+    struct conn *conn = conn_of(r, number);
+    conn->up = false;
+    conn->wanted = false;
     r->owed_count = 0;
-    undecide(r);
-    rig_step(r, &(struct bridge_event){.type = BRIDGE_ON_BROKER_DOWN, .down = {.why = "gone"}});
+    undecide(r, number);
+    rig_step(r, &(struct bridge_event){.type = BRIDGE_ON_BROKER_DOWN,
+                                       .down = {.conn = number,
+                                                .attempt = conn->attempt,
+                                                .code = code,
+                                                .why = code == 0 ? "gone" : "refused"}});
 }
 
 void rig_delivered(struct rig *r, uint64_t seq, uint8_t code)
@@ -937,8 +1028,12 @@ void rig_delivered(struct rig *r, uint64_t seq, uint8_t code)
     for (size_t i = 0; i < r->taken_count; i++)
         if (r->taken[i].seq == seq)
             r->taken[i].at_broker = true;
+    uint32_t conn = 0;
+    for (size_t i = 0; i < r->published_count; i++)
+        if (r->published[i].seq == seq)
+            conn = r->published[i].conn;
     rig_step(r, &(struct bridge_event){.type = BRIDGE_ON_DELIVERED,
-                                       .delivered = {.seq = seq, .code = code}});
+                                       .delivered = {.conn = conn, .seq = seq, .code = code}});
 }
 
 /* ---- life ------------------------------------------------------------------------------------- */
@@ -1018,9 +1113,11 @@ void rig_restart(struct rig *r, bool committed)
     }
     r->fetch_count = 0;
     r->owed_count = 0;
-    r->broker_up = false;
-    r->wants_broker = false;
-    undecide(r);
+    for (uint32_t i = 0; i < r->conn_count; i++) {
+        if (r->conns[i].up)
+            undecide(r, i);
+        r->conns[i].up = r->conns[i].wanted = false;
+    }
     image_copy(&r->view, &r->disk);
     start(r);
 }
@@ -1043,6 +1140,7 @@ void rig_defaults(struct rig_options *o)
                    .max_backlog = 40,
                    .max_live = 20,
                    .max_client_id = 23,
+                   .max_connections = 3,
                    .qos0_backlog = 3,
                    .reconnect_min_ms = 1000,
                    .reconnect_max_ms = 60000,
@@ -1168,9 +1266,24 @@ size_t rig_uncommitted(const struct rig *r)
     return r->op_count;
 }
 
-bool rig_wants_broker(const struct rig *r)
+uint32_t rig_conns(const struct rig *r)
 {
-    return r->wants_broker;
+    return r->conn_count;
+}
+
+bool rig_wants_broker(const struct rig *r, uint32_t conn)
+{
+    return r->conns[conn].wanted;
+}
+
+bool rig_has_broker(const struct rig *r, uint32_t conn)
+{
+    return r->conns[conn].up;
+}
+
+bool rig_has_session(const struct rig *r, uint32_t conn)
+{
+    return r->conns[conn].kept;
 }
 
 size_t rig_rows(const struct rig *r)
@@ -1423,6 +1536,7 @@ static void feed_message(struct rig *r, const char *line)
     event.message.topic = sn_bytes(topic, (size_t)(end - topic));
     char head[200];
     snprintf(head, sizeof(head), "%.*s", (int)(topic - line), line);
+    event.message.conn = (uint32_t)number_after(head, "via ", 0);
     event.message.token = number_after(head, "token ", 0);
     event.message.qos = (uint8_t)number_after(head, "qos=", 0);
     event.message.retain = strstr(head, "retain") != NULL;
@@ -1440,12 +1554,16 @@ static bool begins(const char *line, const char *word)
 
 static bool feed_broker(struct rig *r, const char *line)
 {
-    if (begins(line, "broker up")) {
-        rig_broker_up(r, strstr(line, "session") != NULL,
+    uint32_t conn = 0;
+    char word[8] = "";
+    if (sscanf(line, "broker %" SCNu32 " %7s", &conn, word) != 2)
+        sscanf(line, "broker %7s", word);
+    if (strcmp(word, "up") == 0) {
+        rig_broker_up(r, conn, strstr(line, "session") != NULL,
                       (uint16_t)number_after(line, "window ", 50),
                       (uint8_t)number_after(line, "qos ", 2));
-    } else if (begins(line, "broker down")) {
-        rig_broker_down(r);
+    } else if (strcmp(word, "down") == 0) {
+        rig_broker_down(r, conn, (uint8_t)number_after(line, "code ", 0));
     } else if (begins(line, "delivered")) {
         rig_delivered(r, strtoull(line + 9, NULL, 10), (uint8_t)number_after(line, "code ", 0));
     } else if (begins(line, "subscribed") || begins(line, "unsubscribed")) {

@@ -17,16 +17,19 @@
  *   stored [SEQ]          the disk has everything, or everything up to SEQ
  *   store failed          the disk refuses the messages that wait for it
  *   fetched               the answer to the oldest FETCH
- *   broker up [session] [window N] [qos N]
- *   broker down
+ *   broker [CONN] up [session] [window N] [qos N]
+ *   broker [CONN] down [code N]
  *   delivered SEQ [code N]
  *   subscribed N CODE     the answer to request N
  *   unsubscribed N
- *   message [token N] qos=Q [retain] [expiry N] TOPIC 'PAYLOAD'
+ *   message [via CONN] [token N] qos=Q [retain] [expiry N] TOPIC 'PAYLOAD'
  *   wait MS               time passes; "+MS" stands before what is said meanwhile
  *   crash                 a new bridge, with what the disk had
  *   kill                  the same, after the disk has got everything
  *   stop
+ *
+ * CONN is the number of a session that has a broker connection of its own; what
+ * concerns that says "via CONN". Without it the shared one is meant.
  *
  * bridge_check() and the rules of the seams are applied after every step: what
  * store.h and broker.h promise each other, that nothing acknowledged is missing
@@ -77,8 +80,9 @@ void rig_frame(struct rig *r, const char *peer, const struct sn_packet *p);
 void rig_commit(struct rig *r, uint64_t up_to);
 void rig_refuse(struct rig *r);
 bool rig_fetched(struct rig *r); /* false: no FETCH was open */
-void rig_broker_up(struct rig *r, bool session, uint16_t window, uint8_t max_qos);
-void rig_broker_down(struct rig *r);
+void rig_broker_up(struct rig *r, uint32_t conn, bool session, uint16_t window, uint8_t max_qos);
+/* code: the broker refuses CONNECT; 0: it is away or lost. */
+void rig_broker_down(struct rig *r, uint32_t conn, uint8_t code);
 void rig_delivered(struct rig *r, uint64_t seq, uint8_t code);
 void rig_restart(struct rig *r, bool committed);
 
@@ -99,8 +103,11 @@ void rig_rename_link(struct rig *r, uint16_t link, const char *name);
 size_t rig_undecided(const struct rig *r, uint64_t *seqs, size_t size); /* at the broker */
 size_t rig_fetches(const struct rig *r);
 size_t rig_uncommitted(const struct rig *r);
-bool rig_wants_broker(const struct rig *r); /* CONNECT was asked for */
-size_t rig_rows(const struct rig *r);       /* messages on the disk */
+bool rig_wants_broker(const struct rig *r, uint32_t conn); /* CONNECT was asked for */
+bool rig_has_broker(const struct rig *r, uint32_t conn);   /* it is up */
+bool rig_has_session(const struct rig *r, uint32_t conn);  /* and the broker keeps its session */
+uint32_t rig_conns(const struct rig *r); /* connections have lower numbers than this */
+size_t rig_rows(const struct rig *r);    /* messages on the disk */
 
 /* "a", "a@1", "fwd/n1" */
 void rig_peer_name(uint16_t link, const struct radio_address *to, struct sn_bytes node, char *out,

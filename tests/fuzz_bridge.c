@@ -20,6 +20,7 @@
 #define HELD_MAX   64
 #define STEPS_MAX  400
 #define EVENTS_MAX 512
+#define NOBODY     UINT32_MAX
 
 struct open_message {
     bool used;
@@ -53,7 +54,8 @@ struct device {
 };
 
 struct sent_message { /* by the broker */
-    uint64_t token;   /* 0: done */
+    uint32_t conn;
+    uint64_t token; /* 0: done */
     uint32_t number;
     uint8_t qos;
     uint8_t topic;
@@ -73,11 +75,11 @@ struct world {
     struct sent_message down[EVENTS_MAX];
     size_t down_count;
     struct {
+        uint32_t conn;
         uint32_t request;
         bool subscribe;
     } requests[EVENTS_MAX];
     size_t request_count;
-    bool broker_up;
     bool closed;
     const uint8_t *at;
     const uint8_t *end;
@@ -203,6 +205,24 @@ static void heard_by_broker(struct world *w, const struct bridge_message *m)
     }
 }
 
+/* What was not accepted comes again by the next connection, if the broker still
+ * knows of it; requests are void. */
+static void hung_up(struct world *w, uint32_t conn, bool forget)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < w->down_count; i++) {
+        struct sent_message *m = &w->down[i];
+        if (m->conn != conn)
+            continue;
+        m->again = !forget && (m->again || (m->token != 0 && m->qos == 1));
+        m->token = 0;
+    }
+    for (size_t i = 0; i < w->request_count; i++)
+        if (w->requests[i].conn != conn)
+            w->requests[kept++] = w->requests[i];
+    w->request_count = kept;
+}
+
 static void watch(void *ctx, const struct bridge_action *a)
 {
     struct world *w = ctx;
@@ -228,8 +248,11 @@ static void watch(void *ctx, const struct bridge_action *a)
                 w->down[i].token = 0;
     } else if ((a->type == BRIDGE_DO_SUBSCRIBE || a->type == BRIDGE_DO_UNSUBSCRIBE) &&
                w->request_count < EVENTS_MAX) {
+        w->requests[w->request_count].conn = a->subscribe.conn;
         w->requests[w->request_count].request = a->subscribe.request;
         w->requests[w->request_count++].subscribe = a->type == BRIDGE_DO_SUBSCRIBE;
+    } else if (a->type == BRIDGE_DO_DISCONNECT) {
+        hung_up(w, a->disconnect.conn, a->disconnect.forget);
     }
 }
 
@@ -373,7 +396,8 @@ static void broker_sends(struct world *w, struct sent_message *m)
     m->token = m->qos == 0 ? 0 : ++w->tokens;
     rig_step(w->rig,
              &(struct bridge_event){.type = BRIDGE_ON_MESSAGE,
-                                    .message = {.token = m->token,
+                                    .message = {.conn = m->conn,
+                                                .token = m->token,
                                                 .qos = m->qos,
                                                 .retain = m->topic & 8,
                                                 .expiry_s = m->topic & 16 ? 30 : 0,
@@ -381,71 +405,92 @@ static void broker_sends(struct world *w, struct sent_message *m)
                                                 .payload = sn_bytes(payload, (size_t)len)}});
 }
 
+/* One of the connections that are up, or wanted; without sensors' own the shared
+ * one. NOBODY: there is none. */
+static uint32_t pick(struct world *w, bool up, bool wanted, uint8_t which)
+{
+    const uint32_t count = rig_conns(w->rig);
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t conn = (i + which) % count;
+        if ((up && rig_has_broker(w->rig, conn)) || (wanted && rig_wants_broker(w->rig, conn)))
+            return conn;
+    }
+    return NOBODY;
+}
+
 static void new_message(struct world *w)
 {
     const uint8_t how = next(w);
-    if (w->down_count == EVENTS_MAX || !w->broker_up)
+    const uint32_t conn = pick(w, true, false, how / 96);
+    if (w->down_count == EVENTS_MAX || conn == NOBODY)
         return;
     struct sent_message *m = &w->down[w->down_count++];
-    *m = (struct sent_message){.number = ++w->numbers, .qos = how % 3, .topic = how / 3};
+    *m = (struct sent_message){
+        .conn = conn, .number = ++w->numbers, .qos = how % 3, .topic = how / 3};
     broker_sends(w, m);
 }
 
 /* The broker has not heard that we have it, and never will. */
-static void unaccepted(struct world *w, bool qos2)
+static void unaccepted(struct world *w)
 {
     for (size_t i = 0; i < w->down_count; i++) {
         struct sent_message *m = &w->down[i];
-        if (m->token != 0 && (qos2 || m->qos == 1)) {
-            m->again = true;
-            m->token = 0;
-        }
+        m->again |= m->token != 0;
+        m->token = 0;
     }
 }
 
 static void send_again(struct world *w)
 {
-    for (size_t i = 0; i < w->down_count && w->broker_up; i++)
-        if (w->down[i].again)
+    for (size_t i = 0; i < w->down_count; i++)
+        if (w->down[i].again && rig_has_broker(w->rig, w->down[i].conn))
             broker_sends(w, &w->down[i]);
 }
 
 static void answer_request(struct world *w, uint8_t code)
 {
-    if (w->request_count == 0 || !w->broker_up)
+    if (w->request_count == 0)
         return;
+    const uint32_t conn = w->requests[0].conn;
     const uint32_t request = w->requests[0].request;
     const bool subscribe = w->requests[0].subscribe;
     memmove(w->requests, w->requests + 1, --w->request_count * sizeof(w->requests[0]));
-    rig_step(w->rig, &(struct bridge_event){.type = subscribe ? BRIDGE_ON_SUBSCRIBED
-                                                              : BRIDGE_ON_UNSUBSCRIBED,
-                                            .subscribed = {.request = request, .code = code}});
+    rig_step(w->rig, &(struct bridge_event){
+                         .type = subscribe ? BRIDGE_ON_SUBSCRIBED : BRIDGE_ON_UNSUBSCRIBED,
+                         .subscribed = {.conn = conn, .request = request, .code = code}});
 }
 
 static void broker_up(struct world *w, uint8_t how)
 {
-    if (w->broker_up || !rig_wants_broker(w->rig))
+    const uint32_t conn = pick(w, false, true, how / 16 % 8);
+    if (conn == NOBODY)
         return;
-    w->broker_up = true;
-    w->request_count = 0;
-    rig_broker_up(w->rig, how & 1, (uint16_t)(1 + (how >> 1) % 8), how & 0x80 ? 1 : 2);
+    rig_broker_up(w->rig, conn, (how & 1) && rig_has_session(w->rig, conn),
+                  (uint16_t)(1 + (how >> 1) % 8), how & 0x80 ? 1 : 2);
     send_again(w);
 }
 
-static void broker_down(struct world *w)
+static void broker_down(struct world *w, uint8_t which)
 {
-    if (!w->broker_up && !rig_wants_broker(w->rig))
+    const uint32_t conn = pick(w, true, true, which);
+    if (conn == NOBODY)
         return;
-    w->broker_up = false;
-    unaccepted(w, false);
-    rig_broker_down(w->rig);
+    hung_up(w, conn, false);
+    rig_broker_down(w->rig, conn, 0);
+}
+
+static void broker_refuses(struct world *w, uint8_t which)
+{
+    const uint32_t conn = pick(w, false, true, which);
+    if (conn != NOBODY)
+        rig_broker_down(w->rig, conn, 0x87);
 }
 
 static void decide(struct world *w, uint8_t how)
 {
     uint64_t seqs[64];
     const size_t count = rig_undecided(w->rig, seqs, 64);
-    if (count > 0 && w->broker_up)
+    if (count > 0)
         rig_delivered(w->rig, seqs[how % count], how & 0x80 ? 0x87 : 0);
 }
 
@@ -457,18 +502,16 @@ static void close_memory(struct world *w, bool closed)
 
 static void refuse(struct world *w)
 {
+    unaccepted(w);
     rig_refuse(w->rig);
-    unaccepted(w, true);
-    broker_down(w); /* what DISCONNECT brings about */
 }
 
 static void restart(struct world *w, bool committed)
 {
     if (committed)
         rig_commit(w->rig, UINT64_MAX);
-    w->broker_up = false;
     w->request_count = 0;
-    unaccepted(w, true);
+    unaccepted(w);
     rig_restart(w->rig, false);
     w->closed = false;
 }
@@ -547,7 +590,7 @@ static void run_one(struct world *w)
         broker_up(w, next(w));
         break;
     case 27:
-        broker_down(w);
+        broker_down(w, op >> 6);
         break;
     case 28:
     case 29:
@@ -614,6 +657,9 @@ static void run_one(struct world *w)
         if (d->todo_count > 0 && (d->todo[0].type == SN_PUBACK || d->todo[0].type == SN_REGACK))
             d->todo[0].ack.code = next(w) % 4;
         break;
+    case 50:
+        broker_refuses(w, next(w));
+        break;
     default:
         break;
     }
@@ -626,6 +672,9 @@ static void settle(struct world *w)
     for (int i = 0; i < 500; i++) {
         bool more = rig_uncommitted(w->rig) > 0 || w->request_count > 0;
         uint64_t seq;
+        rig_pass(w->rig, 0);
+        more |= pick(w, false, true, 0) != NOBODY;
+        broker_up(w, 0x0F);
         rig_commit(w->rig, UINT64_MAX);
         more |= rig_fetched(w->rig);
         answer_request(w, 0);
@@ -704,6 +753,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     o.watch = watch;
     o.ctx = &w;
     o.memory = 1;
+    static const struct bridge_mode modes[] = {{.pattern = "a", .transparent = true},
+                                               {.pattern = "c*", .transparent = true}};
+    o.config.modes = modes;
+    o.config.mode_count = how & 128 ? 2 : 0;
+    o.config.max_connections = how & 8 ? 1 : 12;
     w.rig = rig_new(&o);
     const size_t memory = arena_used(&rig_bridge(w.rig)->arena);
 
@@ -711,12 +765,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         run_one(&w);
 
     close_memory(&w, false);
-    for (int i = 0; !w.broker_up && i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         rig_pass(w.rig, 70000);
-        broker_up(&w, 0x0F);
+        while (pick(&w, false, true, 0) != NOBODY)
+            broker_up(&w, 0x0F);
     }
     settle(&w);
     everybody_goes(&w);
+    settle(&w);
+    everybody_goes(&w); /* for whom there was no connection left */
     settle(&w);
     struct bridge_status s;
     rig_status(w.rig, &s);

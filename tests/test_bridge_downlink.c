@@ -86,7 +86,7 @@ static void subscribe(struct rig *r, const char *peer, const char *filter, int8_
     struct bridge_status s;
     rig_status(r, &s);
     if (!s.broker_up)
-        rig_broker_up(r, false, 50, 2);
+        rig_broker_up(r, 0, false, 50, 2);
     reconnect(r, peer);
     rig_frame(
         r, peer,
@@ -1111,8 +1111,6 @@ static void copies_that_cannot_be_stored_go_back_to_the_broker(void **state)
             "    * STORE_FAILED\n"
             "    * STORE_FAILED: messages to sensors\n"
             "    disconnect broker\n"
-            "broker down\n"
-            "    * BROKER_LOST: gone\n"
             "wait 1000\n"
             "    +816\n"
             "    connect broker\n"
