@@ -385,7 +385,7 @@ static const char *for_queue(uint32_t queue)
     static char name[32];
     name[0] = '\0';
     if (queue >= BRIDGE_QUEUE_OWN)
-        return via(queue & BRIDGE_SESSION_MAX);
+        return via(bridge_queue_session(queue));
     if (queue != BRIDGE_QUEUE_BROKER)
         snprintf(name, sizeof(name), " for %" PRIu32, queue);
     return name;
