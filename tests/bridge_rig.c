@@ -991,7 +991,7 @@ bool rig_fetched(struct rig *r)
     return true;
 }
 
-void rig_broker_up(struct rig *r, uint32_t number, bool session, uint16_t window, uint8_t max_qos)
+void rig_conn_up(struct rig *r, uint32_t number, bool session, uint16_t window, uint8_t max_qos)
 {
     struct conn *conn = conn_of(r, number);
     conn->up = true;
@@ -1006,7 +1006,12 @@ void rig_broker_up(struct rig *r, uint32_t number, bool session, uint16_t window
                                               .max_qos = max_qos}});
 }
 
-void rig_broker_down(struct rig *r, uint32_t number, uint8_t code)
+void rig_broker_up(struct rig *r, bool session, uint16_t window, uint8_t max_qos)
+{
+    rig_conn_up(r, 0, session, window, max_qos);
+}
+
+void rig_conn_down(struct rig *r, uint32_t number, uint8_t code)
 {
     struct conn *conn = conn_of(r, number);
     conn->up = false;
@@ -1559,11 +1564,11 @@ static bool feed_broker(struct rig *r, const char *line)
     if (sscanf(line, "broker %" SCNu32 " %7s", &conn, word) != 2)
         sscanf(line, "broker %7s", word);
     if (strcmp(word, "up") == 0) {
-        rig_broker_up(r, conn, strstr(line, "session") != NULL,
-                      (uint16_t)number_after(line, "window ", 50),
-                      (uint8_t)number_after(line, "qos ", 2));
+        rig_conn_up(r, conn, strstr(line, "session") != NULL,
+                    (uint16_t)number_after(line, "window ", 50),
+                    (uint8_t)number_after(line, "qos ", 2));
     } else if (strcmp(word, "down") == 0) {
-        rig_broker_down(r, conn, (uint8_t)number_after(line, "code ", 0));
+        rig_conn_down(r, conn, (uint8_t)number_after(line, "code ", 0));
     } else if (begins(line, "delivered")) {
         rig_delivered(r, strtoull(line + 9, NULL, 10), (uint8_t)number_after(line, "code ", 0));
     } else if (begins(line, "subscribed") || begins(line, "unsubscribed")) {

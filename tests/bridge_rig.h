@@ -80,9 +80,10 @@ void rig_frame(struct rig *r, const char *peer, const struct sn_packet *p);
 void rig_commit(struct rig *r, uint64_t up_to);
 void rig_refuse(struct rig *r);
 bool rig_fetched(struct rig *r); /* false: no FETCH was open */
-void rig_broker_up(struct rig *r, uint32_t conn, bool session, uint16_t window, uint8_t max_qos);
+void rig_broker_up(struct rig *r, bool session, uint16_t window, uint8_t max_qos);
+void rig_conn_up(struct rig *r, uint32_t conn, bool session, uint16_t window, uint8_t max_qos);
 /* code: the broker refuses CONNECT; 0: it is away or lost. */
-void rig_broker_down(struct rig *r, uint32_t conn, uint8_t code);
+void rig_conn_down(struct rig *r, uint32_t conn, uint8_t code);
 void rig_delivered(struct rig *r, uint64_t seq, uint8_t code);
 void rig_restart(struct rig *r, bool committed);
 

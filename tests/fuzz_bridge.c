@@ -465,8 +465,8 @@ static void broker_up(struct world *w, uint8_t how)
     const uint32_t conn = pick(w, false, true, how / 16 % 8);
     if (conn == NOBODY)
         return;
-    rig_broker_up(w->rig, conn, (how & 1) && rig_has_session(w->rig, conn),
-                  (uint16_t)(1 + (how >> 1) % 8), how & 0x80 ? 1 : 2);
+    rig_conn_up(w->rig, conn, (how & 1) && rig_has_session(w->rig, conn),
+                (uint16_t)(1 + (how >> 1) % 8), how & 0x80 ? 1 : 2);
     send_again(w);
 }
 
@@ -476,14 +476,14 @@ static void broker_down(struct world *w, uint8_t which)
     if (conn == NOBODY)
         return;
     hung_up(w, conn, false);
-    rig_broker_down(w->rig, conn, 0);
+    rig_conn_down(w->rig, conn, 0);
 }
 
 static void broker_refuses(struct world *w, uint8_t which)
 {
     const uint32_t conn = pick(w, false, true, which);
     if (conn != NOBODY)
-        rig_broker_down(w->rig, conn, 0x87);
+        rig_conn_down(w->rig, conn, 0x87);
 }
 
 static void decide(struct world *w, uint8_t how)

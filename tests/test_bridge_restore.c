@@ -38,7 +38,7 @@ static void subscribe(struct rig *r, const char *peer, const char *filter, int8_
     struct bridge_status s;
     rig_status(r, &s);
     if (!s.broker_up)
-        rig_broker_up(r, 0, false, 50, 2);
+        rig_broker_up(r, false, 50, 2);
     reconnect(r, peer);
     rig_frame(
         r, peer,
