@@ -222,7 +222,7 @@ struct session {
     /* from the sensor */
     struct exchange *exchanges;
     uint8_t exchange_count;
-    uint16_t acked_mid; /* the last QoS 1 message that was acknowledged */
+    uint16_t acked_mid; /* the message that was acknowledged last; QoS 2: completed */
     uint32_t acked_hash;
 
     /* to the sensor */

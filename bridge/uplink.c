@@ -251,11 +251,15 @@ static bool is_repeat(struct bridge *b, struct session *s, const struct sn_packe
     const uint16_t mid = p->publish.mid;
     struct exchange *e = exchanges_find(s, mid);
     if (e == NULL) {
-        /* Our PUBACK was lost. Without the DUP flag it is a new message. */
-        if (p->publish.qos != 1 || !p->publish.dup || s->acked_mid != mid || s->acked_hash != hash)
+        /* Our PUBACK was lost, or a copy was overtaken by all that followed it. Without
+         * the DUP flag it is a new message. */
+        if (!p->publish.dup || s->acked_mid != mid || s->acked_hash != hash)
             return false;
         bridge_note(b, BRIDGE_NOTE_UP_REPEATED, s, sn_bytes(NULL, 0), mid);
-        puback(b, s, p->publish.tid, mid, SN_ACCEPTED);
+        if (p->publish.qos == 1)
+            puback(b, s, p->publish.tid, mid, SN_ACCEPTED);
+        else
+            say_mid(b, s, SN_PUBREC, mid); /* to be released once more, should it wait */
         return true;
     }
     /* A device that has lost its memory begins again with the same message ids:
@@ -432,6 +436,8 @@ void uplink_durable(struct bridge *b, const struct await *a)
     if (e == NULL || e->seq != seq)
         return; /* acknowledged by the broker's answer, or given up */
     if (a->kind == AWAIT_PUBCOMP) {
+        s->acked_mid = e->mid;
+        s->acked_hash = e->hash;
         say_mid(b, s, SN_PUBCOMP, e->mid);
         exchanges_remove(b, e);
     } else if (b->config->ack_stored || e->delivered) {

@@ -503,6 +503,37 @@ static void every_frame_of_qos_2_can_be_repeated(void **state)
             "stored\n");
 }
 
+/* A path that reorders: a copy arrives when the exchange is over. It is not a message anew, and
+ * whoever sent it can end as if it were open. */
+static void a_late_copy_of_a_completed_qos_2_publish_is_no_new_message(void **state)
+{
+    struct rig *r = *state;
+    connect_all(r);
+    play(r, "broker up\n"
+            "    * BROKER_UP\n"
+            "a > PUBLISH qos=2 predefined=1 mid=1 data='x'\n"
+            "    store 5 qos=2 pre/one 'x'\n"
+            "stored\n"
+            "    a < PUBREC mid=1\n"
+            "    publish 5 qos=2 pre/one 'x'\n"
+            "delivered 5\n"
+            "    mark 5 delivered\n"
+            "a > PUBREL mid=1\n"
+            "    forget 5\n"
+            "stored\n"
+            "    a < PUBCOMP mid=1\n"
+            "a > PUBLISH dup=1 qos=2 predefined=1 mid=1 data='x'\n"
+            "    * UP_REPEATED a\n"
+            "    a < PUBREC mid=1\n"
+            "a > PUBREL mid=1\n"
+            "    a < PUBCOMP mid=1\n"
+            "a > PUBLISH qos=2 predefined=1 mid=1 data='x'\n"
+            "    store 8 qos=2 pre/one 'x'\n"
+            "stored\n"
+            "    a < PUBREC mid=1\n"
+            "    publish 8 qos=2 pre/one 'x'\n");
+}
+
 /* A device that has lost its memory begins with the same ids; other content is another message. */
 static void a_rebooted_device_may_use_an_open_id_for_another_message(void **state)
 {
@@ -1174,6 +1205,7 @@ int main(void)
         WITH(qos_2_goes_step_by_step_over_the_disk, begin),
         WITH(qos_2_delivered_before_pubrel_remembers_the_id, begin),
         WITH(every_frame_of_qos_2_can_be_repeated, begin),
+        WITH(a_late_copy_of_a_completed_qos_2_publish_is_no_new_message, begin),
         WITH(a_rebooted_device_may_use_an_open_id_for_another_message, begin),
         WITH(a_rebooted_device_may_do_so_after_a_restart, begin),
         WITH(a_clean_connect_frees_the_ids_on_the_disk, begin),
