@@ -10,7 +10,7 @@ packages="pkg-config libpaho-mqtt-dev libssl-dev libserialport-dev libinih-dev l
 case "${1:-test}" in
 build) ;;
 demo) packages="$packages mosquitto mosquitto-clients socat python3" ;;
-test) packages="$packages mosquitto mosquitto-clients socat python3 libcmocka-dev libjansson-dev tshark gnuplot-nox
+test) packages="$packages mosquitto mosquitto-clients socat python3 python3-scapy iproute2 libcmocka-dev libjansson-dev tshark gnuplot-nox
                 clang libclang-rt-dev clang-format clang-tidy" ;;
 *)
     echo "usage: $0 [build|demo|test]" >&2

@@ -26,7 +26,7 @@ const char *argp_program_version = "snbridge " SNBRIDGE_VERSION;
 /* One device per program: its memory is here and not on a stack. */
 static struct sn_client_topic topics[DEVICE_TOPICS_MAX];
 static uint8_t names[DEVICE_TOPICS_MAX][DEVICE_NAME_SIZE];
-static struct sn_client_gateway gateways[1];
+static struct sn_client_gateway gateways[8];
 static uint8_t kept[DEVICE_FRAME_MAX];
 static uint8_t scratch[DEVICE_FRAME_MAX];
 static uint8_t waiting[DEVICE_FRAME_MAX]; /* a frame that the link had no room for yet */
@@ -64,6 +64,9 @@ enum {
     OPTION_BAUD,
     OPTION_SLEEP,
     OPTION_FORWARDER,
+    OPTION_DISCOVER,
+    OPTION_INTERFACE,
+    OPTION_RADIUS,
     OPTION_RETRY,
     OPTION_RETRIES,
 };
@@ -77,6 +80,10 @@ static const struct argp_option option_list[] = {
     {"baud", OPTION_BAUD, "N", 0, "Speed of the serial port (default 9600)", 2},
     {"forwarder", OPTION_FORWARDER, "NODE", 0,
      "Send as a forwarder would for this wireless node (hex digits)", 2},
+    {"discover", OPTION_DISCOVER, "GROUP", OPTION_ARG_OPTIONAL,
+     "Look for a gateway: in this multicast group (ADDRESS:PORT), or on the serial line", 2},
+    {"interface", OPTION_INTERFACE, "NAME", 0, "Network interface of the group", 2},
+    {"radius", OPTION_RADIUS, "HOPS", 0, "How far to look (default 0, everywhere)", 2},
     {.doc = "Connection:", .group = 3},
     {"id", 'i', "ID", 0, "Client id, 1 to 23 octets (default random)", 3},
     {"keepalive", 'k', "SECONDS", 0, "Keep-alive (default 60, 0 for none)", 3},
@@ -137,6 +144,23 @@ static void parse_node(struct device_options *o, const char *text, struct argp_s
 static void check_options(struct device_options *o, struct argp_state *state)
 {
     enum radio_framing framing;
+    struct radio_address group;
+
+    if (o->discover && (o->host != NULL || o->port != 0)) {
+        argp_error(state, "--discover takes the place of -h and -p");
+    }
+    if (o->discover && (o->group == NULL) != (o->serial != NULL)) {
+        argp_error(state, "--discover needs a GROUP, or --serial");
+    }
+    if (o->group != NULL && radio_udp_resolve(o->group, &group) != 0) {
+        argp_error(state, "the group '%s' must be ADDRESS:PORT, IPv6 addresses in brackets",
+                   o->group);
+    }
+    if (!o->discover && (o->interface != NULL || o->radius != 0)) {
+        argp_error(state, "--interface and --radius go with --discover");
+    }
+    o->host = o->host == NULL ? "localhost" : o->host;
+    o->port = o->port == 0 ? 1883 : o->port;
 
     if (o->id != NULL && (o->id[0] == '\0' || strlen(o->id) > SN_CLIENT_ID_MAX ||
                           sn_utf8_check(sn_bytes_text(o->id)) != SN_OK)) {
@@ -162,8 +186,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         *o = (struct device_options){
-            .host = "localhost",
-            .port = 1883,
             .framing = "cobs",
             .baud = 9600,
             .keepalive_s = 60,
@@ -212,6 +234,16 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         break;
     case OPTION_FORWARDER:
         parse_node(o, arg, state);
+        break;
+    case OPTION_DISCOVER:
+        o->discover = true;
+        o->group = arg;
+        break;
+    case OPTION_INTERFACE:
+        o->interface = arg;
+        break;
+    case OPTION_RADIUS:
+        o->radius = (uint8_t)device_number(arg, 0, 255, "radius", state);
         break;
     case OPTION_RETRY:
         o->retry_ms = (uint32_t)device_number(arg, 1, 3600000, "retry", state);
@@ -316,6 +348,35 @@ void device_report(const struct device *d, const struct sn_client_event *e)
     }
 }
 
+static void say_nobody_answers(const struct device *d)
+{
+    if (d->options->group != NULL) {
+        device_say("no gateway answers in the group %s: does one have multicast = %s, and is "
+                   "--interface right?",
+                   d->options->group, d->options->group);
+    } else {
+        device_say("no gateway answers on %s: are --framing and --baud right?", d->options->serial);
+    }
+}
+
+/* One that was found, or has fallen silent. */
+static void on_gateway(struct device *d, const struct sn_client_event *e)
+{
+    struct radio_address a = {.len = (uint8_t)e->gateway.address.len};
+    char text[300];
+
+    d->searches = 0;
+    if (!d->options->debug) {
+        return;
+    }
+    memcpy(a.bytes, e->gateway.address.data, a.len);
+    radio_base(d->link)->ops->print_address(&a, text, sizeof text);
+    const uint64_t ms = device_now() - d->start_ms;
+    fprintf(stderr, "%4u.%03u * gateway %u %s%s%s\n", (unsigned)(ms / 1000), (unsigned)(ms % 1000),
+            (unsigned)e->gateway.id, e->gateway.found ? "found" : "gone",
+            text[0] == '\0' ? "" : " at ", text);
+}
+
 static void trace(const struct device *d, const char *direction, struct sn_bytes frame)
 {
     char line[SN_PRINT_SIZE];
@@ -339,16 +400,16 @@ static void trace(const struct device *d, const char *direction, struct sn_bytes
 
 /* A serial line takes a few frames, then one waits here; what does not find
  * room even so is like a frame lost on the air. */
-static void send_frame(struct device *d, struct sn_bytes frame)
+static void send_frame(struct device *d, const struct radio_address *to, struct sn_bytes frame)
 {
     const struct radio_ops *ops = radio_base(d->link)->ops;
-    const int rc =
-        d->waiting_len > 0 ? -EBUSY : ops->send(d->link, &d->peer, frame.data, frame.len);
+    const int rc = d->waiting_len > 0 ? -EBUSY : ops->send(d->link, to, frame.data, frame.len);
 
     d->handed += d->waiting_len == 0;
     if (rc == -ENOBUFS) {
         memcpy(waiting, frame.data, frame.len);
         d->waiting_len = frame.len;
+        d->waiting_to = *to;
     } else if (rc != 0) {
         d->unsent++;
     }
@@ -360,8 +421,29 @@ static void send_waiting(struct device *d)
 
     if (len > 0) {
         d->waiting_len = 0;
-        send_frame(d, sn_bytes(waiting, len));
+        const struct radio_address to = d->waiting_to;
+        send_frame(d, &to, sn_bytes(waiting, len));
     }
+}
+
+static void on_send(struct device *d, const struct sn_client_event *e)
+{
+    struct radio_address to = {0}; /* everybody */
+    const bool search = e->send.broadcast && sn_client_state(&d->client) == SN_CLIENT_SEARCHING;
+
+    trace(d, ">", e->send.frame);
+    if (search && d->searches++ == (uint32_t)d->options->retries + 1) {
+        say_nobody_answers(d);
+        d->in_void = true;
+        return;
+    }
+    if (!e->send.broadcast) {
+        to.len = (uint8_t)e->send.to.len;
+        memcpy(to.bytes, e->send.to.data, e->send.to.len);
+        d->peer = to;
+    }
+    d->echoes += search && d->options->group != NULL;
+    send_frame(d, &to, e->send.frame);
 }
 
 static void on_event(void *ctx, const struct sn_client_event *e)
@@ -369,8 +451,11 @@ static void on_event(void *ctx, const struct sn_client_event *e)
     struct device *d = ctx;
 
     if (e->type == SN_EVENT_SEND) {
-        trace(d, ">", e->send.frame);
-        send_frame(d, e->send.frame);
+        on_send(d, e);
+        return;
+    }
+    if (e->type == SN_EVENT_GATEWAY) {
+        on_gateway(d, e);
         return;
     }
     if (e->type == SN_EVENT_DISCARDED) {
@@ -386,10 +471,26 @@ static void on_event(void *ctx, const struct sn_client_event *e)
     }
 }
 
+/* What we say to the group comes back; a neighbour's search that is taken for ours makes no
+ * difference. */
+static bool is_echo(struct device *d, const uint8_t *frame, size_t len)
+{
+    struct sn_packet p;
+
+    if (d->echoes == 0 || sn_decode(sn_bytes(frame, len), &p) != SN_OK || p.type != SN_SEARCHGW) {
+        return false;
+    }
+    d->echoes--;
+    return true;
+}
+
 static void on_frame(void *ctx, const struct radio_address *from, const uint8_t *frame, size_t len)
 {
     struct device *d = ctx;
 
+    if (is_echo(d, frame, len)) {
+        return;
+    }
     trace(d, "<", sn_bytes(frame, len));
     sn_client_frame(&d->client, device_now(), sn_bytes(from->bytes, from->len),
                     sn_bytes(frame, len));
@@ -413,6 +514,30 @@ static void catch_signals(void)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+}
+
+static int open_group(struct device *d)
+{
+    char why[300];
+    struct radio_address group;
+
+    if (radio_udp_resolve(d->options->group, &group) != 0) {
+        device_say("there is no group '%s'", d->options->group);
+        return DEVICE_FAILED;
+    }
+    const struct radio_udp_options udp = {
+        .listen = radio_udp_any(&group),
+        .group = d->options->group,
+        .group_interface = d->options->interface,
+        .group_hops = d->options->radius == 0 ? UINT8_MAX : d->options->radius,
+        .frame_max = DEVICE_FRAME_MAX,
+        .kernel_buffer = KERNEL_BUFFER,
+    };
+    if (radio_udp_open(&udp, &d->link, why, sizeof why) != 0) {
+        device_say("%s", why);
+        return DEVICE_FAILED;
+    }
+    return DEVICE_OK;
 }
 
 static int open_udp(struct device *d)
@@ -474,7 +599,9 @@ int device_open(struct device *d, const struct device_options *o, sn_client_emit
     *d = (struct device){.options = o, .handle = handle, .ctx = ctx, .start_ms = device_now()};
     (void)!getrandom(&seed, sizeof seed, 0);
     make_id(seed);
-    const int failure = o->serial != NULL ? open_serial(d) : open_udp(d);
+    const int failure = o->serial != NULL  ? open_serial(d)
+                        : o->group != NULL ? open_group(d)
+                                           : open_udp(d);
     if (failure != DEVICE_OK) {
         return failure;
     }
@@ -493,7 +620,9 @@ int device_open(struct device *d, const struct device_options *o, sn_client_emit
     d->cfg.names = names[0];
     d->cfg.name_size = DEVICE_NAME_SIZE;
     d->cfg.gateways = gateways;
-    d->cfg.gateways_max = 1;
+    d->cfg.gateways_max = sizeof gateways / sizeof gateways[0];
+    d->cfg.search_ms = o->retry_ms;
+    d->cfg.search_radius = o->radius;
     d->cfg.kept = kept;
     d->cfg.kept_size = sizeof kept;
     d->cfg.frame = scratch;
@@ -501,7 +630,9 @@ int device_open(struct device *d, const struct device_options *o, sn_client_emit
     d->cfg.emit = on_event;
     d->cfg.ctx = d;
     sn_client_init(&d->client, &d->cfg, seed);
-    sn_client_add_gateway(&d->client, sn_bytes(d->peer.bytes, d->peer.len));
+    if (!o->discover) {
+        sn_client_add_gateway(&d->client, sn_bytes(d->peer.bytes, d->peer.len));
+    }
     if (o->will.topic.len > 0) {
         const enum sn_client_answer answer = sn_client_set_will(&d->client, d->start_ms, &o->will);
         if (answer != SN_ANSWER_DONE) {

@@ -20,9 +20,13 @@ enum { DEVICE_OK = 0, DEVICE_FAILED = 1, DEVICE_USAGE = 2 }; /* exit codes */
 
 struct device_options {
     const char *host;
-    const char *serial;  /* NULL: UDP */
-    const char *framing; /* of the serial line */
-    const char *id;      /* NULL: one of our own */
+    const char *serial;    /* NULL: UDP */
+    const char *framing;   /* of the serial line */
+    bool discover;         /* look for a gateway, */
+    const char *group;     /* over UDP in this multicast group */
+    const char *interface; /* of the group; NULL: the kernel chooses */
+    uint8_t radius;        /* of the search */
+    const char *id;        /* NULL: one of our own */
     uint16_t port;
     uint32_t baud;
     uint16_t keepalive_s;
@@ -59,6 +63,10 @@ struct device {
     bool was_connected; /* at least once */
     bool in_vain;       /* an attempt has failed since the last connection */
     bool interrupted;   /* SIGINT or SIGTERM came */
+    bool in_void;       /* no gateway answers a search: nothing more can be done */
+    uint32_t searches;  /* sent without an answer */
+    uint32_t echoes;    /* of our own searches that the group will bring back to us */
+    struct radio_address waiting_to;
     size_t waiting_len; /* octets of a frame that waits for room on the link; 0: none */
     uint64_t handed;    /* frames handed to the link, whether it took them or not */
     uint64_t unsent;    /* frames that could not be sent */
@@ -75,6 +83,12 @@ uint64_t device_now(void);
 int device_open(struct device *d, const struct device_options *o, sn_client_emit_fn *handle,
                 void *ctx);
 void device_close(struct device *d);
+
+/* Whether to go on. */
+static inline bool device_may_go_on(const struct device *d)
+{
+    return !d->interrupted && !d->in_void;
+}
 
 /* Waits until a frame comes, the client has something to do, until_ms, a signal,
  * or input on extra_fd (-1: none); does what the link and the client need.

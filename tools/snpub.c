@@ -60,6 +60,9 @@ static void check(const struct options *o, struct argp_state *state)
     if ((o->topic == NULL) == (o->tid == 0)) {
         argp_error(state, "one topic is needed: -t TOPIC, or -T ID");
     }
+    if (o->device.discover && o->device.qos == SN_QOS_MINUS_ONE) {
+        argp_error(state, "QoS -1 goes to a gateway that is known: -h and -p, not --discover");
+    }
     if (o->source == SOURCE_NONE) {
         argp_error(state, "a message is needed: -m TEXT, -f FILE, -n or -l");
     }
@@ -381,7 +384,7 @@ static void run(struct publisher *p)
     if (p->options->device.qos != SN_QOS_MINUS_ONE) {
         sn_client_connect(&d->client, device_now());
     }
-    while (!p->over && !d->interrupted && (!is_finished(p) || sn_client_is_busy(&d->client))) {
+    while (!p->over && device_may_go_on(d) && (!is_finished(p) || sn_client_is_busy(&d->client))) {
         if (device_wait(d, next_turn(p), wants_input(p) ? STDIN_FILENO : -1) &&
             !fill_lines(&p->lines)) {
             p->failed = p->over = true;

@@ -229,11 +229,12 @@ static void run(struct subscriber *s)
         o->timeout_s == 0 ? SN_NEVER : d->start_ms + (uint64_t)o->timeout_s * 1000;
 
     sn_client_connect(&d->client, device_now());
-    while (!s->over && !d->interrupted && device_now() < end_ms) {
+    while (!s->over && device_may_go_on(d) && device_now() < end_ms) {
         (void)device_wait(d, end_ms, -1);
         advance(s);
     }
-    if (!s->over && !d->interrupted) {
+    s->failed = s->failed || d->in_void;
+    if (!s->over && device_may_go_on(d)) {
         if (!d->was_connected) {
             device_say("no connection within %u s", (unsigned)o->timeout_s);
             s->failed = true;
