@@ -489,6 +489,40 @@ struct bridge_client {
 typedef void bridge_client_fn(void *ctx, const struct bridge_client *client);
 void bridge_each_client(const struct bridge *b, bridge_client_fn *fn, void *ctx);
 
+/* A link as the core sees it; what its device has counted, the driver knows. */
+struct bridge_link_figures {
+    uint32_t clients; /* whose address is on it */
+    uint32_t connected;
+    uint32_t measured; /* clients with a measured round trip; of these: */
+    uint32_t round_trip_min_ms;
+    uint32_t round_trip_mean_ms;
+    uint32_t round_trip_max_ms;
+    bool paced;             /* the rate is known; else the following are 0 */
+    uint32_t air_queued;    /* frames that wait for the air */
+    uint64_t air_used_ms;   /* in the last 60 minutes and the one that has begun */
+    uint64_t air_budget_ms; /* what the duty cycle allows of that; 0: no limit */
+};
+
+/* All links at once, in the order of the configuration: out has link_count places.
+ * Looks at every session. */
+void bridge_get_links(const struct bridge *b, struct bridge_link_figures *out);
+
+/* What waits in one direction: for the broker by a connection, or for one client. */
+struct bridge_waiting {
+    bool up;
+    struct sn_bytes client; /* whose connection, or for whom; empty: the shared one */
+    uint64_t count;
+    uint64_t in_memory; /* of these; the others are on disk only */
+    uint64_t bytes;     /* payloads of those in memory */
+    uint64_t oldest_ms; /* when the first one came; 0: it is on disk only */
+    uint32_t undecided; /* handed over and not acknowledged yet */
+};
+
+/* Calls fn for every queue that is not empty; the one of the shared connection always,
+ * and first. */
+typedef void bridge_waiting_fn(void *ctx, const struct bridge_waiting *waiting);
+void bridge_each_waiting(const struct bridge *b, bridge_waiting_fn *fn, void *ctx);
+
 const char *bridge_note_name(enum bridge_note note);
 const char *bridge_note_text(enum bridge_note note);
 enum bridge_note_level bridge_note_level(enum bridge_note note);

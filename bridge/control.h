@@ -37,9 +37,11 @@ int control_fd(const struct control *c);
 enum control_request {
     CONTROL_STATUS,
     CONTROL_CLIENTS,
+    CONTROL_LINKS,
+    CONTROL_QUEUE,
 };
 
-/* "status", "clients"; false when there is no such request. */
+/* "status", "clients", "links", "queue"; false when there is no such request. */
 bool control_find_request(const char *word, enum control_request *out);
 
 /* The descriptor is ready: answers every request that waits by fn. */
@@ -57,6 +59,35 @@ void control_print_client(const struct bridge_client *c, const char *link, const
                           uint64_t now_ms, FILE *out);
 void control_print_client_json(const struct bridge_client *c, const char *link, const char *address,
                                uint64_t now_ms, bool first, FILE *out);
+
+/* What devices call themselves may hold anything: as text for a terminal, and inside
+ * double quotes for JSON. */
+void control_printable(struct sn_bytes text, char *out, size_t size);
+
+/* ---- control_tables.c: links and queues -------------------------------------------- */
+
+struct control_link {
+    const char *name;
+    const char *place; /* the address it listens on, or its device */
+    bool up;
+    uint64_t since_ms; /* up or down since then */
+    uint64_t in_ms;    /* when the last frame came; 0: none has */
+    uint64_t out_ms;   /* the same for one that went out */
+    uint32_t bits_per_s;
+    struct radio_counters count;
+    struct bridge_link_figures core;
+};
+
+void control_print_links(const struct control_link *links, size_t count, uint64_t now_ms, bool json,
+                         FILE *out);
+
+struct control_queue {
+    const struct bridge_waiting *waiting; /* the shared one to the broker first, then the */
+    size_t count;                         /* biggest */
+    bool broker_up;
+};
+
+void control_print_queue(const struct control_queue *q, uint64_t now_ms, bool json, FILE *out);
 
 /* The other side: asks the bridge of this directory and copies the answer to
  * out. Returns the exit code; says on stderr what went wrong. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define REQUEST_MAX 64
+#define TRIES       20 /* to be in time with a request */
 
 struct control {
     int fd;
@@ -90,7 +91,12 @@ static void send_descriptor(int to, int fd)
 
 bool control_find_request(const char *word, enum control_request *out)
 {
-    static const char *const words[] = {[CONTROL_STATUS] = "status", [CONTROL_CLIENTS] = "clients"};
+    static const char *const words[] = {
+        [CONTROL_STATUS] = "status",
+        [CONTROL_CLIENTS] = "clients",
+        [CONTROL_LINKS] = "links",
+        [CONTROL_QUEUE] = "queue",
+    };
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         if (strcmp(word, words[i]) == 0) {
             *out = (enum control_request)i;
@@ -232,8 +238,7 @@ void control_print_client_head(FILE *out)
             "address", "heard s", "limit", "subs", "topics", "queued", "T_retry");
 }
 
-/* What devices call themselves may hold anything; on the terminal it is text. */
-static void printable(struct sn_bytes text, char *out, size_t size)
+void control_printable(struct sn_bytes text, char *out, size_t size)
 {
     size_t len = 0;
     for (size_t i = 0; i < text.len && len + 5 < size; i++) {
@@ -248,7 +253,7 @@ void control_print_client(const struct bridge_client *c, const char *link, const
                           uint64_t now_ms, FILE *out)
 {
     char id[200];
-    printable(c->id, id, sizeof(id));
+    control_printable(c->id, id, sizeof(id));
     fprintf(out, "%-23s %-12s %-10s %-22s %8llu %6u %5u %6u %8llu %9u\n", id, c->state, link,
             address, (ull)((now_ms - c->heard_ms) / 1000),
             c->sleep_s > 0 ? c->sleep_s : c->keepalive_s, c->subscriptions, c->topics,
@@ -259,7 +264,7 @@ void control_print_client_json(const struct bridge_client *c, const char *link, 
                                uint64_t now_ms, bool first, FILE *out)
 {
     char id[200];
-    printable(c->id, id, sizeof(id));
+    control_printable(c->id, id, sizeof(id));
     fprintf(out,
             "%s{\"client\":\"%s\",\"state\":\"%s\",\"link\":\"%s\",\"address\":\"%s\",\"heard_ms\":"
             "%llu,"
@@ -272,6 +277,7 @@ void control_print_client_json(const struct bridge_client *c, const char *link, 
 
 /* ---- the asker --------------------------------------------------------------------------- */
 
+/* As ask(). */
 static int receive_descriptor(int from)
 {
     char ok;
@@ -284,14 +290,44 @@ static int receive_descriptor(int from)
                              .msg_iovlen = 1,
                              .msg_control = control.space,
                              .msg_controllen = sizeof(control.space)};
-    if (recvmsg(from, &message, MSG_CMSG_CLOEXEC) <= 0)
-        return -1;
-    const struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    const ssize_t len = recvmsg(from, &message, MSG_CMSG_CLOEXEC);
+    if (len < 0 && errno != ECONNRESET)
+        return errno == EAGAIN ? -ETIMEDOUT : -errno;
+    const struct cmsghdr *c = len <= 0 ? NULL : CMSG_FIRSTHDR(&message);
     if (c == NULL || c->cmsg_type != SCM_RIGHTS)
-        return -1;
+        return -EAGAIN;
     int fd;
     memcpy(&fd, CMSG_DATA(c), sizeof(int));
     return fd;
+}
+
+/* The descriptor of the answer; -EAGAIN: hung up on, for we were slow; or -errno. */
+static int ask(const struct sockaddr_un *address, const char *request)
+{
+    const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int file = -EAGAIN;
+    const struct timeval patience = {.tv_sec = 5};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
+        file = -errno;
+    else if (send(fd, request, strlen(request), MSG_NOSIGNAL) >= 0)
+        file = receive_descriptor(fd);
+    close(fd);
+    return file;
+}
+
+static void say_unanswered(const char *path, int error)
+{
+    if (error == EACCES || error == EPERM)
+        fprintf(stderr,
+                "snbridge: %s: %s; only the user that snbridge runs as, and root, may ask it\n",
+                path, strerror(error));
+    else if (error == ENOENT || error == ECONNREFUSED)
+        fprintf(stderr, "snbridge: no bridge is running here: %s: %s\n", path, strerror(error));
+    else
+        fprintf(stderr, "snbridge: the bridge at %s gives no answer: %s\n", path, strerror(error));
 }
 
 int control_ask(const char *directory, const char *word, bool json, FILE *out)
@@ -303,21 +339,11 @@ int control_ask(const char *directory, const char *word, bool json, FILE *out)
         fprintf(stderr, "snbridge: %s: path too long\n", directory);
         return 1;
     }
-    const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
-        fprintf(stderr, "snbridge: no bridge answers at %s: %s\n", address.sun_path,
-                strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return 1;
-    }
-    const struct timeval patience = {.tv_sec = 5};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    const int file =
-        send(fd, request, strlen(request), MSG_NOSIGNAL) < 0 ? -1 : receive_descriptor(fd);
-    close(fd);
+    int file = -EAGAIN;
+    for (int i = 0; i < TRIES && file == -EAGAIN; i++)
+        file = ask(&address, request);
     if (file < 0) {
-        fprintf(stderr, "snbridge: the bridge at %s gave no answer\n", address.sun_path);
+        say_unanswered(address.sun_path, -file);
         return 1;
     }
     char buffer[4096];

@@ -16,6 +16,7 @@
  *   air.c         frames on their way out, at the pace the link carries
  *   discover.c    ADVERTISE, SEARCHGW, GWINFO; forwarders
  *   restore.c     state records, written and read back
+ *   look.c        links and queues, for who looks in
  *   check.c       everything that can be recomputed, compared
  */
 #ifndef BRIDGE_CORE_H

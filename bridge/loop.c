@@ -1,4 +1,4 @@
-#include "bridge/loop.h"
+#include "bridge/loop_parts.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -13,7 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bridge/control.h"
 #include "bridge/log.h"
 #include "bridge/store.h"
 #include "radio/link_serial.h"
@@ -31,31 +30,6 @@ enum source {
     SOURCE_LINK, /* and this plus the number of the link for the others */
 };
 
-struct loop_link {
-    struct radio_link *link;
-    int watched;        /* descriptor in the epoll set, -1: none */
-    bool watched_write; /* and what it is watched for */
-};
-
-struct loop {
-    const struct config *config;
-    struct bridge_config core_config;
-    struct bridge *bridge;
-    struct store *store;
-    struct broker *broker;
-    struct control *control;
-    struct loop_link links[BRIDGE_LINKS_MAX];
-    size_t link_count;
-    void *memory;
-    size_t memory_size;
-    int epoll;
-    int signals;
-    uint64_t wall_ms;  /* wall clock minus monotonic clock at start */
-    uint64_t start_ms; /* when the program started */
-    bool stopping;
-    uint64_t stop_by_ms;
-};
-
 /* ---- time ------------------------------------------------------------------------ */
 
 static uint64_t clock_ms(clockid_t id)
@@ -65,7 +39,7 @@ static uint64_t clock_ms(clockid_t id)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-static uint64_t now_ms(const struct loop *l)
+uint64_t loop_now_ms(const struct loop *l)
 {
     return l->wall_ms + clock_ms(CLOCK_MONOTONIC);
 }
@@ -98,7 +72,8 @@ static void emit(void *ctx, const struct bridge_action *a)
     case BRIDGE_DO_SEND: {
         struct radio_link *r = l->links[a->send.link].link;
         trace(l, ">", a->send.link, &a->send.to, a->send.bytes);
-        radio_base(r)->ops->send(r, &a->send.to, a->send.bytes.data, a->send.bytes.len);
+        if (radio_base(r)->ops->send(r, &a->send.to, a->send.bytes.data, a->send.bytes.len) == 0)
+            l->links[a->send.link].out_ms = loop_now_ms(l);
         return;
     }
     case BRIDGE_DO_STORE:
@@ -125,7 +100,7 @@ static void emit(void *ctx, const struct bridge_action *a)
 
 static void step(struct loop *l, const struct bridge_event *event)
 {
-    bridge_step(l->bridge, now_ms(l), event);
+    bridge_step(l->bridge, loop_now_ms(l), event);
 }
 
 /* ---- links -------------------------------------------------------------------------- */
@@ -143,6 +118,7 @@ static void receive(void *ctx, const struct radio_address *from, const uint8_t *
         .frame = {.link = r->link, .from = *from, .bytes = sn_bytes(frame, len)},
     };
     trace(r->loop, "<", r->link, from, event.frame.bytes);
+    r->loop->links[r->link].in_ms = loop_now_ms(r->loop);
     step(r->loop, &event);
 }
 
@@ -151,7 +127,7 @@ static void link_ready(struct loop *l, uint16_t i, uint32_t what)
     struct radio_link *r = l->links[i].link;
     struct receiver receiver = {.loop = l, .link = i};
     if (what & ~(uint32_t)EPOLLOUT)
-        radio_base(r)->ops->receive(r, now_ms(l), receive, &receiver);
+        radio_base(r)->ops->receive(r, loop_now_ms(l), receive, &receiver);
     if (what & EPOLLOUT)
         radio_base(r)->ops->flush(r);
 }
@@ -172,6 +148,28 @@ static void watch_link(struct loop *l, uint16_t i)
         epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &e);
     w->watched = fd;
     w->watched_write = want_write;
+}
+
+const char *loop_place(const struct config_link *c)
+{
+    return c->type == CONFIG_LINK_UDP ? c->listen : c->device;
+}
+
+/* A device that goes and comes says nothing by itself. */
+static void mind_link(struct loop *l, size_t i)
+{
+    struct loop_link *w = &l->links[i];
+    const struct config_link *c = &l->config->links[i];
+    const bool up = radio_base(w->link)->up;
+    if (up == w->was_up)
+        return;
+    w->was_up = up;
+    w->since_ms = loop_now_ms(l);
+    if (up)
+        log_line(BRIDGE_LEVEL_INFO, "link %s: %s is back", c->core.name, loop_place(c));
+    else
+        log_line(BRIDGE_LEVEL_WARNING, "link %s: %s is gone; it is used again when it comes back",
+                 c->core.name, loop_place(c));
 }
 
 static int open_udp(const struct config_link *c, struct radio_link **out, char *why, size_t size)
@@ -232,7 +230,12 @@ static int open_links(struct loop *l)
             log_line(BRIDGE_LEVEL_ERROR, "link %s: %s", c->core.name, why);
             return -1;
         }
-        l->links[l->link_count++] = (struct loop_link){.link = r, .watched = -1};
+        const bool up = radio_base(r)->up;
+        l->links[l->link_count++] =
+            (struct loop_link){.link = r, .watched = -1, .was_up = up, .since_ms = loop_now_ms(l)};
+        if (!up)
+            log_line(BRIDGE_LEVEL_WARNING, "link %s: %s is not there yet; it is used when it comes",
+                     c->core.name, loop_place(c));
     }
     return 0;
 }
@@ -259,7 +262,7 @@ static void take_broker_events(struct loop *l)
 static void begin_stop(struct loop *l)
 {
     l->stopping = true;
-    l->stop_by_ms = now_ms(l) + STOP_WAIT_MS;
+    l->stop_by_ms = loop_now_ms(l) + STOP_WAIT_MS;
     log_line(BRIDGE_LEVEL_INFO, "stopping");
     step(l, &(struct bridge_event){.type = BRIDGE_ON_STOP});
 }
@@ -276,74 +279,6 @@ static void take_signals(struct loop *l)
     }
 }
 
-struct client_list {
-    struct loop *loop;
-    FILE *out;
-    bool json;
-    bool begun;
-};
-
-static void print_client(void *ctx, const struct bridge_client *c)
-{
-    struct client_list *list = ctx;
-    struct loop *l = list->loop;
-    char address[64] = "";
-    const char *link = "";
-    if (c->link != UINT16_MAX) {
-        link = l->core_config.links[c->link].name;
-        radio_base(l->links[c->link].link)
-            ->ops->print_address(&c->address, address, sizeof(address));
-    }
-    if (list->json)
-        control_print_client_json(c, link, address, now_ms(l), !list->begun, list->out);
-    else
-        control_print_client(c, link, address, now_ms(l), list->out);
-    list->begun = true;
-}
-
-static void print_clients(struct loop *l, bool json, FILE *out)
-{
-    struct client_list list = {.loop = l, .out = out, .json = json};
-    if (json)
-        fprintf(out, "[");
-    else
-        control_print_client_head(out);
-    bridge_each_client(l->bridge, print_client, &list);
-    if (json)
-        fprintf(out, "]\n");
-}
-
-static void print_status(struct loop *l, bool json, FILE *out)
-{
-    struct control_status s = {.links = l->core_config.link_count};
-    bridge_get_status(l->bridge, &s.bridge);
-    store_figures(l->store, &s.store);
-    broker_figures(l->broker, &s.broker);
-    for (size_t i = 0; i < l->link_count; i++) {
-        s.link[i].name = l->core_config.links[i].name;
-        s.link[i].up = radio_base(l->links[i].link)->up;
-        s.link[i].count = radio_base(l->links[i].link)->count;
-    }
-    s.broker_url = l->config->broker.url;
-    s.uptime_s = (now_ms(l) - l->start_ms) / 1000;
-    if (json)
-        control_print_json(&s, out);
-    else
-        control_print_text(&s, out);
-}
-
-static void answer(void *ctx, enum control_request request, bool json, FILE *out)
-{
-    switch (request) {
-    case CONTROL_STATUS:
-        print_status(ctx, json, out);
-        return;
-    case CONTROL_CLIENTS:
-        print_clients(ctx, json, out);
-        return;
-    }
-}
-
 /* ---- the loop ------------------------------------------------------------------------------ */
 
 static int timeout_ms(struct loop *l)
@@ -355,7 +290,7 @@ static int timeout_ms(struct loop *l)
     }
     if (l->stopping && l->stop_by_ms < due)
         due = l->stop_by_ms;
-    const uint64_t now = now_ms(l);
+    const uint64_t now = loop_now_ms(l);
     if (due <= now)
         return 0;
     return due - now > 60000 ? 60000 : (int)(due - now);
@@ -374,7 +309,7 @@ static void dispatch(struct loop *l, const struct epoll_event *e)
         take_store_events(l);
         return;
     case SOURCE_CONTROL:
-        control_serve(l->control, answer, l);
+        control_serve(l->control, loop_answer, l);
         return;
     default:
         link_ready(l, (uint16_t)(e->data.u64 - SOURCE_LINK), e->events);
@@ -384,7 +319,7 @@ static void dispatch(struct loop *l, const struct epoll_event *e)
 
 static void finish_turn(struct loop *l)
 {
-    const uint64_t now = now_ms(l);
+    const uint64_t now = loop_now_ms(l);
     for (size_t i = 0; i < l->link_count; i++) {
         const struct radio_ops *ops = radio_base(l->links[i].link)->ops;
         if (ops->deadline(l->links[i].link) <= now)
@@ -395,6 +330,7 @@ static void finish_turn(struct loop *l)
     for (size_t i = 0; i < l->link_count; i++) {
         radio_base(l->links[i].link)->ops->flush(l->links[i].link);
         watch_link(l, (uint16_t)i);
+        mind_link(l, i);
     }
     store_flush(l->store);
     broker_flush(l->broker);
@@ -408,7 +344,7 @@ static bool is_finished(struct loop *l)
         return false;
     struct bridge_status s;
     bridge_get_status(l->bridge, &s);
-    return s.undecided == 0 || now_ms(l) >= l->stop_by_ms;
+    return s.undecided == 0 || loop_now_ms(l) >= l->stop_by_ms;
 }
 
 static void run(struct loop *l)
@@ -569,7 +505,7 @@ int loop_run(const struct config *config)
         .epoll = epoll_create1(EPOLL_CLOEXEC),
         .wall_ms = clock_ms(CLOCK_REALTIME) - clock_ms(CLOCK_MONOTONIC),
     };
-    l.start_ms = now_ms(&l);
+    l.start_ms = loop_now_ms(&l);
     if (getrandom(&l.core_config.seed, sizeof(l.core_config.seed), 0) < 0)
         l.core_config.seed = l.start_ms;
     log_level(config->log);

@@ -62,7 +62,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (!control_find_request(arg, &request))
-            argp_error(state, "%s: not a command; there are: status, clients", arg);
+            argp_error(state, "%s: not a command; there are: status, clients, links, queue", arg);
         o->task = TASK_ASK;
         o->request = arg;
         return 0;
@@ -74,12 +74,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp argp = {
     .options = known,
     .parser = parse,
-    .args_doc = "[status|clients]",
+    .args_doc = "[status|clients|links|queue]",
     .doc = "Bridges MQTT-SN sensors on UDP and serial links to an MQTT broker, and keeps on disk "
            "what it has accepted until the other side has it."
            "\vRuns in the foreground and logs to stderr. SIGTERM stops it cleanly. With a "
            "command it asks the bridge that runs with the same configuration: status (the account, "
-           "links, counters) or clients (every session).\n"
+           "links, counters), clients (every session), links (each one's state, traffic, errors, "
+           "round trip, air time) or queue (what waits, for whom, since when).\n"
            "Exit code: 0 clean, 1 something could not be opened, 2 wrong usage or configuration.",
 };
 

@@ -359,6 +359,22 @@ uint64_t radio_pacer_deadline(const struct radio_pacer *p, uint64_t now_ms)
     return when_ms;
 }
 
+uint64_t radio_pacer_used_us(const struct radio_pacer *p, uint64_t now_ms)
+{
+    /* The last frame may end in a minute that has not begun. */
+    const uint64_t end = now_ms / MINUTE_MS > p->minute ? now_ms / MINUTE_MS : p->minute;
+    const uint64_t window = RADIO_PACER_WINDOW_MINUTES;
+    uint64_t total = 0;
+    for (uint64_t minute = end >= window ? end - window + 1 : 0; minute <= p->minute; minute++)
+        total += p->used_us[minute % window];
+    return total;
+}
+
+uint64_t radio_pacer_budget_us(const struct radio_pacer *p)
+{
+    return is_limited(p) ? budget_us(p) : 0;
+}
+
 void radio_pacer_hold(struct radio_pacer *p, uint64_t until_ms)
 {
     if (until_ms > p->hold_ms) {

@@ -121,6 +121,12 @@ bool radio_pacer_take(struct radio_pacer *p, uint64_t now_ms, struct radio_pacer
  * the past means now. */
 uint64_t radio_pacer_deadline(const struct radio_pacer *p, uint64_t now_ms);
 
+/* The air time of what was handed out in the last 60 minutes and the minute that has begun. */
+uint64_t radio_pacer_used_us(const struct radio_pacer *p, uint64_t now_ms);
+
+/* How much of that the duty cycle allows; 0: there is none. */
+uint64_t radio_pacer_budget_us(const struct radio_pacer *p);
+
 /* The air is not ours before this time: another station sends, the radio turns
  * round, a contact has ended. Earlier times change nothing. */
 void radio_pacer_hold(struct radio_pacer *p, uint64_t until_ms);

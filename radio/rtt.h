@@ -31,6 +31,12 @@ struct radio_rtt {
 
 #define RADIO_RTT_SAMPLE_MAX_MS (1u << 28) /* three days; longer ones count as this */
 
+/* The smoothed round trip; 0 while nothing has been measured. */
+static inline uint32_t radio_rtt_smoothed_ms(const struct radio_rtt *r)
+{
+    return (r->srtt_8 + 7) / 8;
+}
+
 void radio_rtt_init(struct radio_rtt *r, const struct radio_rtt_limits *limits);
 
 /* A message that was sent once was answered after rtt_ms. */

@@ -320,6 +320,35 @@ static void the_duty_cycle_holds_in_every_hour(void **state)
     }
 }
 
+/* A frame of 100 octets takes a second. */
+static void air_time_counts_for_an_hour(void **state)
+{
+    enum { MINUTE_MS = 60000 };
+    const uint64_t begin = 1000 * MINUTE_MS;
+    struct radio_pacer_frame f;
+    (void)state;
+
+    start((struct radio_pacer_options){.bits_per_s = 800});
+    assert_int_equal(radio_pacer_used_us(&pacer, begin), 0);
+    for (uint64_t minute = 0; minute < 3; minute++) {
+        put(begin + minute * MINUTE_MS, RADIO_PACER_CLASS(0), 0, 'm', 100);
+        assert_true(radio_pacer_take(&pacer, begin + minute * MINUTE_MS, &f));
+        assert_int_equal(radio_pacer_used_us(&pacer, begin + minute * MINUTE_MS),
+                         (minute + 1) * 1000000);
+    }
+    assert_int_equal(radio_pacer_used_us(&pacer, begin + 60 * MINUTE_MS), 3000000);
+    assert_int_equal(radio_pacer_used_us(&pacer, begin + 61 * MINUTE_MS), 2000000);
+    assert_int_equal(radio_pacer_used_us(&pacer, begin + 63 * MINUTE_MS), 0);
+    assert_int_equal(radio_pacer_budget_us(&pacer), 0);
+
+    /* It ends in the minute that follows, which counts from then on. */
+    put(begin + 100 * MINUTE_MS - 1, RADIO_PACER_CLASS(0), 0, 'm', 100);
+    assert_true(radio_pacer_take(&pacer, begin + 100 * MINUTE_MS - 1, &f));
+    assert_int_equal(radio_pacer_used_us(&pacer, begin + 100 * MINUTE_MS - 1), 1000000);
+    assert_int_equal(radio_pacer_used_us(&pacer, begin + 160 * MINUTE_MS), 1000000);
+    assert_int_equal(radio_pacer_used_us(&pacer, begin + 161 * MINUTE_MS), 0);
+}
+
 static void a_frame_that_the_duty_cycle_never_allows_is_refused(void **state)
 {
     (void)state;
@@ -425,6 +454,7 @@ int main(void)
         cmocka_unit_test(a_hold_keeps_the_air_from_us),
         cmocka_unit_test(an_acknowledgement_overtakes_the_backlog),
         cmocka_unit_test(the_duty_cycle_holds_in_every_hour),
+        cmocka_unit_test(air_time_counts_for_an_hour),
         cmocka_unit_test(a_frame_that_the_duty_cycle_never_allows_is_refused),
         cmocka_unit_test(any_sequence_agrees_with_a_plain_list),
     };

@@ -118,7 +118,7 @@ def test_what_print_config_prints_means_the_same(env):
 def test_status_without_a_running_bridge_says_so(env):
     result = run(lan(env), "status")
     assert result.returncode == 1 and result.stdout == "", result.stdout
-    assert len(result.stderr.splitlines()) == 1 and "no bridge" in result.stderr, result.stderr
+    assert len(result.stderr.splitlines()) == 1 and "no bridge is running here" in result.stderr, result.stderr
 
 
 if __name__ == "__main__":

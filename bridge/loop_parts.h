@@ -1,0 +1,53 @@
+/* What the files loop*.c share. Nobody else includes this.
+ *
+ * loop.c         sources of events, and what the core says
+ * loop_answer.c  what a running bridge is asked
+ */
+#ifndef BRIDGE_LOOP_PARTS_H
+#define BRIDGE_LOOP_PARTS_H
+
+#include "bridge/broker.h"
+#include "bridge/control.h"
+#include "bridge/loop.h"
+#include "bridge/store.h"
+#include "radio/link.h"
+
+struct loop_link {
+    struct radio_link *link;
+    int watched;        /* descriptor in the epoll set, -1: none */
+    bool watched_write; /* and what it is watched for */
+    bool was_up;        /* when it was looked at last */
+    uint64_t since_ms;  /* up or down since then */
+    uint64_t in_ms;     /* when the last frame came; 0: none has */
+    uint64_t out_ms;    /* and when the last one went out */
+};
+
+struct loop {
+    const struct config *config;
+    struct bridge_config core_config;
+    struct bridge *bridge;
+    struct store *store;
+    struct broker *broker;
+    struct control *control;
+    struct loop_link links[BRIDGE_LINKS_MAX];
+    size_t link_count;
+    void *memory;
+    size_t memory_size;
+    int epoll;
+    int signals;
+    uint64_t wall_ms;  /* wall clock minus monotonic clock at start */
+    uint64_t start_ms; /* when the program started */
+    bool stopping;
+    uint64_t stop_by_ms;
+};
+
+/* The clock of the core: see bridge.h. */
+uint64_t loop_now_ms(const struct loop *l);
+
+/* Where a link is: the address it listens on, or its device. */
+const char *loop_place(const struct config_link *c);
+
+/* The control_answer_fn of a struct loop. */
+void loop_answer(void *ctx, enum control_request request, bool json, FILE *out);
+
+#endif
