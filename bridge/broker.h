@@ -16,8 +16,36 @@
  * most once: what the library has taken when the connection is lost counts as
  * DELIVERED. DISCONNECT is carried out without an event.
  *
- * All this is memory: after the end of the process a QoS 2 message in flight is
- * handed over, and published, once more.
+ * Exactly once over a crash. With a store, and a broker that keeps the session,
+ * a QoS 2 message that was in flight when the process was killed or the power
+ * failed is neither lost nor doubled. Towards the broker each message is a row of
+ * the store and goes through four states there, each on disk before the packet
+ * that makes it true goes out; F is its flight, with the packet id:
+ *
+ *   row ──▶ row, F sent ──PUBLISH──▶ PUBREC ──▶ row, F released ──PUBREL──▶ PUBCOMP ──▶ no row, no F
+ *
+ * A crash leaves one of them:
+ *   row            no PUBLISH has gone out; it is published for the first time.
+ *   row, F sent    the broker has it by this packet id, or never got it; it has
+ *                  seen no PUBREL, so it still knows the id if it does. The
+ *                  PUBLISH repeated with this id cannot make a second message.
+ *   row, F released   the broker has it. Only the PUBREL is repeated: whether
+ *                  the id is known or not, no message comes of that.
+ *   nothing        PUBCOMP was here; it is over.
+ * Row and F leave in one transaction. If they left one after the other, a crash
+ * in between would leave a row without F, hence a second message; or F alone.
+ *
+ * From the broker it is the same the other way round: the packet id of a message
+ * is stored in one transaction with what the message was made into, so a PUBLISH
+ * that is repeated because our PUBREC was lost is known; and it is removed, on
+ * disk, before PUBCOMP lets the broker use it for another message.
+ *
+ * When the broker has lost the session (session_present is false), nobody knows
+ * what became of a message in flight. It is published anew: rather twice than
+ * never. The same holds when the url, the client id or the protocol is another
+ * one than before, and, at worst, when the process is killed in the moment in
+ * which a new session is made. Without a store all this is memory, and a message
+ * in flight at the end of the process is published once more.
  *
  * Receiving: at QoS 1 and 2 MESSAGE carries a token other than 0, and the
  * broker hears no acknowledgement before broker_accept(token). Until then the
@@ -31,6 +59,7 @@
 #include "bridge/bridge.h"
 
 struct broker;
+struct store;
 
 struct broker_options {
     const char *url;       /* tcp:// ssl:// ws:// wss:// host[:port] */
@@ -41,6 +70,7 @@ struct broker_options {
     const char *cert_file; /* NULL: none */
     const char *key_file;  /* NULL: in cert_file */
     bool verify;           /* check the server's certificate and name */
+    struct store *store;   /* for exactly once over a crash; NULL: without */
     uint16_t keepalive_s;
     uint16_t connect_timeout_s;
     uint16_t max_inflight; /* upper bound of the window reported with BROKER_UP */
@@ -64,7 +94,8 @@ void broker_close(struct broker *b, uint32_t wait_ms);
  * SUBSCRIBE, UNSUBSCRIBE, ACCEPT. */
 void broker_put(struct broker *b, const struct bridge_action *action);
 
-/* End of a turn of the loop: wakes the thread if there is something to do. */
+/* End of a turn of the loop, after store_flush(): wakes the thread if there is
+ * something to do. */
 void broker_flush(struct broker *b);
 
 /* A descriptor that is readable while events wait; and the next one, false

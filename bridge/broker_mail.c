@@ -47,6 +47,11 @@ void *broker_mail_next(struct broker_mail *m)
     return m->items + m->next++ * m->item_size;
 }
 
+void *broker_mail_peek(struct broker_mail *m, size_t i)
+{
+    return i < m->count - m->next ? m->items + (m->next + i) * m->item_size : NULL;
+}
+
 size_t broker_mail_left(const struct broker_mail *m)
 {
     return m->count - m->next;

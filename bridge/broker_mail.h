@@ -34,6 +34,9 @@ size_t broker_mail_keep(struct broker_mail *m, struct sn_bytes octets);
 /* The next item, or NULL when all have been read. */
 void *broker_mail_next(struct broker_mail *m);
 
+/* The i-th of the items that have not been read, or NULL. */
+void *broker_mail_peek(struct broker_mail *m, size_t i);
+
 /* How many items have not been read. */
 size_t broker_mail_left(const struct broker_mail *m);
 

@@ -252,6 +252,7 @@ static void *run(void *ctx)
             kick(b);
         if (todo)
             do_rest(b);
+        paho_custody_foresee(b);
         for (const struct command *c; (c = broker_mail_next(&b->working)) != NULL;)
             do_command(b, c);
         broker_mail_clear(&b->working);
@@ -362,6 +363,8 @@ int broker_open(const struct broker_options *o, struct broker **out, char *why, 
     pthread_cond_init(&b->work, &monotonic);
     pthread_cond_init(&b->accepted, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    b->turn = 1;
+    paho_custody_restore(b);
     b->events_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     const int failed = b->events_fd < 0 ? errno : pthread_create(&b->thread, NULL, run, b);
     if (failed != 0) {
@@ -429,6 +432,7 @@ static void put_command(struct broker *b, const struct bridge_action *a)
         c.conn = a->publish.conn;
         c.seq = a->publish.message.seq;
         c.qos = a->publish.message.qos;
+        c.queue = a->publish.message.queue;
         c.retain = (a->publish.message.flags & BRIDGE_FLAG_RETAIN) != 0;
         c.expiry_s = a->publish.expiry_s;
         c.received_ms = a->publish.message.received_ms;
@@ -474,6 +478,9 @@ void broker_flush(struct broker *b)
     pthread_mutex_lock(&b->lock);
     if (b->commands.count > 0)
         pthread_cond_broadcast(&b->work);
+    if (b->taken_in_turn == b->turn)
+        pthread_cond_broadcast(&b->accepted);
+    b->turn++;
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -503,6 +510,7 @@ bool broker_next_event(struct broker *b, struct bridge_event *event)
     if (n->event.type == BRIDGE_ON_MESSAGE) {
         n->event.message.topic.data = broker_mail_at(&b->reading, n->text);
         n->event.message.payload.data = broker_mail_at(&b->reading, n->body);
+        paho_custody_taken(b, n);
         if (n->event.message.token == 0) {
             pthread_mutex_lock(&b->lock);
             b->qos0_notices--;

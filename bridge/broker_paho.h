@@ -81,6 +81,11 @@ struct command {
     size_t client_id;
     size_t client_id_len;
 
+    /* of a PUBLISH at QoS 2 */
+    uint32_t queue;
+    int foreseen;   /* the packet id written for it, or 0 */
+    uint64_t order; /* of that */
+
     /* of a PUBLISH, for its properties */
     uint32_t expiry_s;
     uint64_t received_ms;
@@ -92,13 +97,17 @@ struct notice {
     struct bridge_event event;
     size_t text; /* topic or why */
     size_t body;
+    /* of a MESSAGE at QoS 2 */
+    uint16_t mid;
+    uint8_t protocol;
+    uint32_t session;
 };
 
 enum flight_state {
     FLIGHT_SENT,    /* Paho has it, and knows its context */
     FLIGHT_LOST,    /* its connection was lost */
     FLIGHT_CARRIED, /* Paho has it again, by its packet id only */
-    FLIGHT_SETTLED, /* carried, and DELIVERED is reported */
+    FLIGHT_SETTLED, /* carried, and ended before it was handed over again */
 };
 
 enum flight_kind {
@@ -114,9 +123,14 @@ struct flight {
     enum flight_kind kind;
     enum flight_state state;
     bool silent;   /* nobody wants to know its end */
+    bool asked;    /* carried: it was handed over again */
     bool released; /* carried: PUBREC was good, PUBREL is sent */
     uint8_t qos;
+    uint8_t code;     /* SETTLED: of DELIVERED */
     int token;        /* its packet id */
+    int recorded;     /* the packet id that is on disk, or 0 */
+    uint64_t order;   /* of that: a higher one is younger */
+    uint32_t queue;   /* PUBLISH */
     uint32_t request; /* SUBSCRIBE, UNSUBSCRIBE */
     uint64_t seq;     /* PUBLISH */
 };
@@ -171,6 +185,12 @@ struct connection {
     uint32_t refusals;            /* in a row with a window of 1 */
     bool session_present;         /* the connection took up a session */
     bool start_over;              /* the next one shall not */
+    bool proved;                  /* it was up with this protocol before */
+    bool restored;                /* its flights are those of an earlier process */
+    uint32_t session;             /* tells the broker and the client id from others */
+    struct flight *sending;       /* which MQTTAsync_sendMessage() is about */
+    int last_mid;                 /* the packet id Paho gave out last */
+    int foreseen_mid;             /* and what it will give out */
     char why[WHY_MAX];            /* the reason of a DISCONNECT, else empty */
     int fd;                       /* of its socket, if ino is not 0 */
     ino_t ino;
@@ -222,6 +242,9 @@ struct broker {
     bool waiting;   /* on_message() waits for it to be accepted */
     int64_t waiting_since_ms;
     uint64_t accepted_token;
+    uint64_t turn;          /* of the loop */
+    uint64_t taken_in_turn; /* the last one that took a message at QoS 2 */
+    uint64_t custody_order; /* of the youngest flight on disk */
     struct broker_figures figures;
 
     /* of the loop */
@@ -249,6 +272,7 @@ void paho_report_down(struct connection *c, const char *why);
  * SENT, put_flight() ends one in any state. */
 void paho_ring_init(struct flight *head);
 struct flight *paho_take_flight(struct connection *c, enum flight_kind kind);
+struct flight *paho_take_carried(struct connection *c);
 void paho_put_flight(struct flight *f);
 struct flight *paho_find_carried(struct connection *c, uint64_t seq);
 struct flight *paho_find_carried_token(struct connection *c, int token);
@@ -278,9 +302,40 @@ MQTTClient_persistence paho_persistence(struct connection *c);
 /* Paho's name for a packet: a kind, by protocol, and the packet id. */
 void paho_key_of(const struct connection *c, const char *kind, int mid, char *key);
 
+/* The packet id, when the key is "<kind>-<id>" or "<kind>5-<id>"; else 0. */
+int paho_id_in(const char *key, const char *kind);
+
+/* ---- broker_paho_custody.c: what is on disk ------------------------------------------------ */
+
+/* Before PUBLISH and PUBREL with this packet id go out: returns when the disk
+ * knows. On Paho's threads. */
+void paho_custody_sending(struct connection *c, int mid);
+void paho_custody_releasing(struct connection *c, int mid);
+
+/* The flight will never end by itself: the message is to be published anew. With
+ * or without the lock. */
+void paho_custody_drop(const struct flight *f);
+
+/* There is no session any more that anything could be in flight in. With the lock. */
+void paho_custody_forget(struct connection *c);
+
+/* Writes down what the commands that wait will send. Our thread. */
+void paho_custody_foresee(struct broker *b);
+
+/* 3.1.1: before PUBREC; the loop takes the message; before PUBCOMP. */
+void paho_custody_received(struct connection *c, int mid, struct sn_bytes packet);
+void paho_custody_taken(struct broker *b, const struct notice *n);
+void paho_custody_released(struct connection *c, int mid);
+
+/* Takes up what an earlier process has left, before anything else is done. */
+void paho_custody_restore(struct broker *b);
+/* The connection is about to be made: whether that is still about its session. */
+void paho_custody_connect(struct connection *c);
+
 /* ---- broker_paho_connect.c: connections and handles; our thread ------------------------ */
 
 struct connection *paho_find_connection(struct broker *b, uint32_t number);
+struct connection *paho_add_connection(struct broker *b, uint32_t number);
 
 /* Destroys the handle, but not what is in flight; and everything. */
 void paho_retire_handle(struct connection *c);

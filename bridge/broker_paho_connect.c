@@ -1,6 +1,7 @@
 #include "bridge/broker_paho.h"
 #include "bridge/broker_reach.h"
 #include "bridge/broker_tls.h"
+#include "bridge/store.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -64,7 +65,8 @@ static void connected(struct connection *c, bool session_present, const MQTTProp
     c->keepalive_s =
         (uint16_t)property(said, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, b->options.keepalive_s);
     if (!session_present)
-        paho_drop_carried(c);
+        paho_custody_forget(c);
+    c->proved = true;
     c->todo_renew = false;
     c->session_present = session_present;
     c->start_over = false;
@@ -143,11 +145,12 @@ static bool explain(const struct connection *c, int code, int reason, const char
 }
 
 /* Whether the broker does not speak the protocol we tried: it says so (MQTT 5:
- * 0x84; 3.1.1: 1), or it hangs up on our CONNECT without a word. */
-static bool is_wrong_protocol(int code, int reason, const char *message)
+ * 0x84; 3.1.1: 1), or it hangs up on our CONNECT without a word, which it also
+ * does when it is being stopped: so not when the protocol has worked before. */
+static bool is_wrong_protocol(const struct connection *c, int code, int reason, const char *message)
 {
     return reason == 0x84 || code == 0x84 || code == 1 ||
-           (message != NULL && strstr(message, "completion") != NULL);
+           (!c->proved && message != NULL && strstr(message, "completion") != NULL);
 }
 
 static void connect_failed(struct connection *c, int code, int reason, const char *message)
@@ -158,7 +161,7 @@ static void connect_failed(struct connection *c, int code, int reason, const cha
     end_attempt(c);
     c->state = CONNECTION_IDLE;
     if (!c->fell_back && b->options.protocol == PROTOCOL_5 && c->wanted &&
-        is_wrong_protocol(code, reason, message)) {
+        is_wrong_protocol(c, code, reason, message)) {
         c->todo_retry = true;
         b->todo = true;
     } else if (c->wanted && explain(c, code, reason, message, why, sizeof why)) {
@@ -256,7 +259,7 @@ struct connection *paho_find_connection(struct broker *b, uint32_t number)
     return c;
 }
 
-static struct connection *add_connection(struct broker *b, uint32_t number)
+struct connection *paho_add_connection(struct broker *b, uint32_t number)
 {
     struct connection *c = paho_allocate(sizeof *c);
     c->broker = b;
@@ -289,8 +292,10 @@ static void sort_lost(struct connection *c)
         if (f->state == FLIGHT_LOST &&
             (f->released || broker_keep_find(&c->keep, sent, &len) != NULL))
             f->state = FLIGHT_CARRIED;
-        else if (f->state == FLIGHT_LOST)
+        else if (f->state == FLIGHT_LOST) {
+            paho_custody_drop(f);
             paho_put_flight(f);
+        }
         f = next;
     }
 }
@@ -313,9 +318,12 @@ void paho_retire_handle(struct connection *c)
     /* The broker will send it again, and Paho must not take it for known. */
     paho_key_of(c, "r", c->refused_mid, key);
     broker_keep_remove(&c->keep, key);
+    if (c->refused_mid != 0 && !b->closing && b->options.store != NULL)
+        store_flight_drop(b->options.store, STORE_FLIGHT_IN, (uint64_t)c->refused_mid, c->number);
     c->refused_mid = 0;
+    c->last_mid = 0;
     if (c->clean || c->start_over)
-        broker_keep_clear(&c->keep);
+        paho_custody_forget(c);
     sort_lost(c);
     pthread_mutex_unlock(&b->lock);
 }
@@ -447,9 +455,9 @@ static void fail_at_once(struct connection *c, int rc)
 static void change_protocol(struct connection *c)
 {
     paho_retire_handle(c);
-    broker_keep_clear(&c->keep);
     pthread_mutex_lock(&c->broker->lock);
-    paho_drop_carried(c);
+    paho_custody_forget(c);
+    c->proved = false;
     pthread_mutex_unlock(&c->broker->lock);
 }
 
@@ -541,7 +549,7 @@ void paho_begin_disconnect(struct connection *c)
     const bool up = c->state == CONNECTION_UP;
     if (up)
         c->state = CONNECTION_CLOSING;
-    c->cut = true;
+    c->cut = !c->wanted;
     pthread_cond_broadcast(&b->accepted);
     pthread_mutex_unlock(&b->lock);
     if (!up)
@@ -569,7 +577,7 @@ void paho_do_connect(struct broker *b, const struct command *command)
 {
     struct connection *c = paho_find_connection(b, command->conn);
     if (c == NULL)
-        c = add_connection(b, command->conn);
+        c = paho_add_connection(b, command->conn);
     wait_until_idle(c, DISCONNECT_MS);
     pthread_mutex_lock(&b->lock);
     c->wanted = true;
@@ -594,6 +602,7 @@ void paho_do_connect(struct broker *b, const struct command *command)
     c->will_len = command->body_len;
     c->will_message = paho_allocate(c->will_len + 1);
     memcpy(c->will_message, broker_mail_at(&b->working, command->body), c->will_len);
+    paho_custody_connect(c);
     try_connect(c);
 }
 
@@ -627,6 +636,10 @@ void paho_do_disconnect(struct broker *b, const struct command *command)
     c->state = CONNECTION_IDLE;
     const bool usable = !b->abandoned;
     pthread_mutex_unlock(&b->lock);
-    if (usable)
+    if (!usable)
+        return;
+    paho_retire_handle(c);
+    if (c->carried.next == &c->carried && c->keep.count == 0)
         remove_connection(c);
+    /* Else what is in flight in its session is still needed when it comes back. */
 }

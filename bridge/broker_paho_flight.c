@@ -92,6 +92,16 @@ struct flight *paho_take_flight(struct connection *c, enum flight_kind kind)
     return f;
 }
 
+struct flight *paho_take_carried(struct connection *c)
+{
+    struct flight *f = paho_take_flight(c, FLIGHT_PUBLISH);
+    ring_remove(f);
+    ring_add(&c->carried, f);
+    c->broker->sent--;
+    f->state = FLIGHT_CARRIED;
+    return f;
+}
+
 void paho_put_flight(struct flight *f)
 {
     struct broker *b = f->conn->broker;
@@ -132,12 +142,15 @@ void paho_settle(struct flight *f, uint8_t code)
         f->conn->window_news = WINDOW_PROVED;
     if (f->qos > 0)
         f->conn->refusals = 0;
+    /* The core may not even have read a carried message from its disk yet. */
+    if (f->state == FLIGHT_CARRIED && !f->asked && !f->silent) {
+        f->state = FLIGHT_SETTLED;
+        f->code = code;
+        return;
+    }
     if (!f->silent)
         paho_report_delivered(f->conn->broker, f->conn->number, f->seq, code);
-    if (f->state == FLIGHT_CARRIED)
-        f->state = FLIGHT_SETTLED;
-    else
-        paho_put_flight(f);
+    paho_put_flight(f);
 }
 
 /* The connection is no more: everything in flight is undecided. */
@@ -145,13 +158,10 @@ void paho_carry_flights(struct connection *c)
 {
     struct flight *f = c->carried.next;
     while (f != &c->carried) {
-        struct flight *next = f->next;
-        /* DELIVERED went out before the DOWN that follows: the core will not ask again. */
-        if (f->state == FLIGHT_SETTLED)
-            paho_put_flight(f);
-        else
+        if (f->state != FLIGHT_SETTLED)
             f->state = FLIGHT_LOST;
-        f = next;
+        f->asked = false;
+        f = f->next;
     }
     f = c->flights.next;
     while (f != &c->flights) {

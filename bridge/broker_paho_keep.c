@@ -23,8 +23,7 @@ static int keep_close(void *handle)
     return 0;
 }
 
-/* The packet id, when the key is "<kind>-<id>" or "<kind>5-<id>"; else 0. */
-static int id_in(const char *key, const char *kind)
+int paho_id_in(const char *key, const char *kind)
 {
     const size_t len = strlen(kind);
     if (strncmp(key, kind, len) != 0)
@@ -35,26 +34,41 @@ static int id_in(const char *key, const char *kind)
     return *key == '-' ? atoi(key + 1) : 0;
 }
 
+/* Paho has queued a command: its second part is the packet id. It cannot be on
+ * its way before we return. */
+static void note_mid(struct connection *c, const char *part)
+{
+    int mid;
+    memcpy(&mid, part, sizeof mid);
+    pthread_mutex_lock(&c->broker->lock);
+    c->last_mid = mid;
+    if (c->sending != NULL)
+        c->sending->token = mid;
+    pthread_mutex_unlock(&c->broker->lock);
+}
+
 static int keep_put(void *handle, char *key, int count, char *parts[], int lens[])
 {
     struct connection *c = handle;
     size_t len = 0;
     for (int i = 0; i < count; i++)
         len += (size_t)lens[i];
-    if (id_in(key, "s") != 0 && (parts[0][0] & PUBLISH_QOS_BITS) == PUBLISH_QOS_1)
+    if (key[0] == 'c' && count > 1 && lens[1] == (int)sizeof(int))
+        note_mid(c, parts[1]);
+    if (paho_id_in(key, "s") != 0 && (parts[0][0] & PUBLISH_QOS_BITS) == PUBLISH_QOS_1)
         return 0;
-    if (id_in(key, "sc") != 0) {
-        pthread_mutex_lock(&c->broker->lock);
-        struct flight *f = paho_find_carried_token(c, id_in(key, "sc"));
-        if (f != NULL)
-            f->released = true;
-        pthread_mutex_unlock(&c->broker->lock);
-    }
     uint8_t *at = broker_keep_put(&c->keep, key, len);
+    const uint8_t *first = at;
     for (int i = 0; i < count; i++) {
         memcpy(at, parts[i], (size_t)lens[i]);
         at += lens[i];
     }
+    if (paho_id_in(key, "s") != 0)
+        paho_custody_sending(c, paho_id_in(key, "s"));
+    else if (paho_id_in(key, "sc") != 0)
+        paho_custody_releasing(c, paho_id_in(key, "sc"));
+    else if (paho_id_in(key, "r") != 0)
+        paho_custody_received(c, paho_id_in(key, "r"), sn_bytes(first, len));
     return 0;
 }
 
@@ -77,6 +91,9 @@ static int keep_get(void *handle, char *key, char **out, int *out_len)
 static int keep_remove(void *handle, char *key)
 {
     struct connection *c = handle;
+    size_t len;
+    if (paho_id_in(key, "r") != 0 && broker_keep_find(&c->keep, key, &len) != NULL)
+        paho_custody_released(c, paho_id_in(key, "r"));
     broker_keep_remove(&c->keep, key);
     return 0;
 }

@@ -1,4 +1,5 @@
 #include "bridge/broker_paho.h"
+#include "bridge/store.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -60,6 +61,7 @@ static void put_off(struct flight *f, const char *why)
 {
     struct connection *c = f->conn;
     struct broker *b = c->broker;
+    paho_custody_drop(f);
     paho_put_flight(f);
     if (c->state != CONNECTION_UP || c->todo_renew)
         return;
@@ -215,8 +217,11 @@ static struct flight *begin_publish(struct broker *b, const struct command *comm
         goto out; /* the core hands it over again after BROKER_UP */
     struct flight *before = paho_find_carried(c, command->seq);
     if (before != NULL) {
-        if (before->state == FLIGHT_SETTLED)
+        before->asked = true;
+        if (before->state == FLIGHT_SETTLED) {
+            paho_report_delivered(b, command->conn, command->seq, before->code);
             paho_put_flight(before);
+        }
         goto out;
     }
     const uint8_t refusal = check_publish(c, command, topic);
@@ -227,10 +232,16 @@ static struct flight *begin_publish(struct broker *b, const struct command *comm
     f = paho_take_flight(c, FLIGHT_PUBLISH);
     f->seq = command->seq;
     f->qos = command->qos < c->max_qos ? command->qos : c->max_qos;
+    f->queue = command->queue;
+    f->order = command->order != 0 ? command->order : ++b->custody_order;
+    f->recorded = command->foreseen;
+    c->sending = f;
     if (f->qos == 0)
         c->qos0++;
     b->figures.published++;
 out:
+    if (f == NULL && command->foreseen != 0)
+        store_flight_drop(b->options.store, STORE_FLIGHT_OUT, command->seq, command->conn);
     pthread_mutex_unlock(&b->lock);
     return f;
 }
@@ -246,6 +257,7 @@ static void publish_not_taken(struct connection *c, struct flight *f, int rc)
     if (rc == MQTTASYNC_BAD_UTF8_STRING) {
         paho_settle(f, REFUSED_TOPIC);
     } else {
+        paho_custody_drop(f);
         paho_put_flight(f);
         /* MQTTASYNC_DISCONNECTED: BROKER_DOWN is on its way. Anything else is
          * unknown; a new connection makes it undecided, and tries again. */
@@ -336,18 +348,13 @@ void paho_do_publish(struct broker *b, const struct command *command)
     MQTTAsync_responseOptions o = answer_to(f);
     if (c->handle_protocol == PROTOCOL_5)
         add_publish_properties(c, command, &m.properties);
-    const uint8_t qos = f->qos;
     const int rc = MQTTAsync_sendMessage(c->handle, topic, &m, &o);
     MQTTProperties_free(&m.properties);
-    if (rc != MQTTASYNC_SUCCESS) {
+    pthread_mutex_lock(&b->lock);
+    c->sending = NULL;
+    pthread_mutex_unlock(&b->lock);
+    if (rc != MQTTASYNC_SUCCESS)
         publish_not_taken(c, f, rc);
-    } else if (qos > 0) {
-        /* The flight may be over by now, but not yet be another one's: that
-         * would be our own doing. */
-        pthread_mutex_lock(&b->lock);
-        f->token = o.token;
-        pthread_mutex_unlock(&b->lock);
-    }
 }
 
 void paho_do_subscribe(struct broker *b, const struct command *command)

@@ -94,6 +94,11 @@ int paho_on_message(void *ctx, char *topic, int topic_len, MQTTAsync_message *me
             broker_mail_keep(&b->notices, sn_bytes(message->payload, (size_t)message->payloadlen));
         n->event.message.topic.len = len;
         n->event.message.payload.len = (size_t)message->payloadlen;
+        if (message->qos == 2) {
+            n->mid = (uint16_t)message->msgid;
+            n->protocol = c->handle_protocol;
+            n->session = c->session;
+        }
         if (message->qos == 0) {
             b->qos0_notices++;
             b->qos0_octets += octets;

@@ -440,7 +440,9 @@ static int open_all(struct loop *l)
     if (make_data_dir(l->config->data) < 0 || open_store(l) < 0 || open_links(l) < 0 ||
         make_bridge(l) < 0)
         return -1;
-    if (broker_open(&l->config->broker, &l->broker, why, sizeof(why)) < 0) {
+    struct broker_options broker = l->config->broker;
+    broker.store = l->store;
+    if (broker_open(&broker, &l->broker, why, sizeof(why)) < 0) {
         log_line(BRIDGE_LEVEL_ERROR, "broker: %s", why);
         return -1;
     }

@@ -83,6 +83,10 @@
  *       flags: enum bridge_flag
  *   record(session, kind, key, value BLOB, crc)     PRIMARY KEY (session, kind, key) WITHOUT ROWID
  *       kinds: enum bridge_record_kind, their values: bridge/restore.h
+ *   flight(kind, key, conn, queue, value BLOB, crc)   PRIMARY KEY (kind, key, conn)
+ *       WITHOUT ROWID
+ *       kinds: enum store_flight_kind; the broker module's own, see below. A file
+ *       without this table is given an empty one
  *   damaged(found_ms, origin, then the columns of message and record)
  *       rows whose crc did not fit, for a human to look at; never read again
  *
@@ -96,7 +100,23 @@
  *            qos u8, flags u8, mid u16, class u8, link u8, length of topic u32, length of
  *            payload u32, topic, payload
  *   record   session u32, kind u32, key u32, length of value u32, value
+ *   flight   kind u8, key u64, conn u32, queue u32, length of value u32, value
  *   meta     value u64, key
+ *
+ * Flights. How far the broker module has come with a message in flight: it needs
+ * that after a crash to carry its half of the QoS 2 handshake to the end. It is
+ * on disk before the packet that depends on it goes out, so any thread may hand a
+ * flight over and wait for it, without the loop and without a ticket. Their order
+ * among each other is kept, and each goes into a transaction no earlier than
+ * every turn that was flushed before it. They are never refused; while the disk
+ * refuses, they wait.
+ *
+ *   - A flight of kind STORE_FLIGHT_OUT is named by the seq of its message, and
+ *     goes in the same transaction as that message: with its FORGET, or with the
+ *     MARK that makes it DELIVERED. So after a crash there is the message with its
+ *     flight, or neither.
+ *   - What is put with_turn is in the same transaction as the turn of the loop it
+ *     is put in, and left out when the STOREs of that turn are refused.
  *
  * What a crash can leave behind: exactly the state after some commit, that is
  * the effect of all operations up to some ticket at or above the last one
@@ -163,6 +183,44 @@ void store_close(struct store *s);
  * are skipped. What fn gets is borrowed for the call. */
 typedef void store_record_fn(void *ctx, const struct bridge_event *event);
 uint64_t store_replay(struct store *s, store_record_fn *fn, void *ctx);
+
+/* ---- flights: see above ---- */
+
+enum store_flight_kind {
+    STORE_FLIGHT_OUT = 1, /* to the broker; key: seq of the message */
+    STORE_FLIGHT_IN = 2,  /* from the broker; key: its packet id */
+};
+
+struct store_flight {
+    enum store_flight_kind kind;
+    uint64_t key;
+    uint32_t conn;  /* number of the broker connection */
+    uint32_t queue; /* OUT: of the message */
+    struct sn_bytes value;
+};
+
+/* Put replaces one of the same name; drop removes it; drop_all removes all of a
+ * connection. What is pointed to is copied. They return a number for
+ * store_flight_is_durable(), higher than the one before. Any thread. */
+uint64_t store_flight_put(struct store *s, const struct store_flight *f);
+uint64_t store_flight_drop(struct store *s, enum store_flight_kind kind, uint64_t key,
+                           uint32_t conn);
+uint64_t store_flight_drop_all(struct store *s, uint32_t conn);
+
+/* Put, and drop, with the turn; the loop only. */
+void store_flight_put_with_turn(struct store *s, const struct store_flight *f);
+void store_flight_drop_with_turn(struct store *s, enum store_flight_kind kind, uint64_t key,
+                                 uint32_t conn);
+
+/* Whether everything up to this number is durable; waits for it, at most wait_ms.
+ * Any thread but the loop, which some of it may be waiting for. */
+bool store_flight_is_durable(struct store *s, uint64_t number, uint32_t wait_ms);
+
+/* Hands all flights to fn, with the message of an OUT one, or NULL when that is
+ * missing or damaged. After store_open(), before anything is put. */
+typedef void store_flight_fn(void *ctx, const struct store_flight *f,
+                             const struct bridge_message *m);
+void store_each_flight(struct store *s, store_flight_fn *fn, void *ctx);
 
 /* Takes a copy of one store action of the core; other actions are ignored. */
 void store_put(struct store *s, const struct bridge_action *action);

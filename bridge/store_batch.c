@@ -335,5 +335,37 @@ void store_batch_append(struct store_batch *batch, struct store_batch *more)
         batch->last_ticket = more->last_ticket;
     batch->bytes += more->bytes;
     batch->count += more->count;
+    store_flights_append(&batch->flights, &more->flights);
     *more = (struct store_batch){0};
+}
+
+/* ---- flights ------------------------------------------------------------------ */
+
+void store_flights_append(struct store_flights *f, struct store_flights *more)
+{
+    if (more->first == NULL)
+        return;
+    if (f->last == NULL)
+        f->first = more->first;
+    else
+        f->last->next = more->first;
+    f->last = more->last;
+    *more = (struct store_flights){0};
+}
+
+void store_flights_prepend(struct store_flights *f, struct store_flights *more)
+{
+    store_flights_append(more, f);
+    *f = *more;
+    *more = (struct store_flights){0};
+}
+
+void store_flights_free(struct store_flights *f)
+{
+    while (f->first != NULL) {
+        struct store_flight_op *op = f->first;
+        f->first = op->next;
+        free(op);
+    }
+    f->last = NULL;
 }

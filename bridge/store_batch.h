@@ -36,6 +36,33 @@ struct store_op {
     };
 };
 
+/* A change to the table of flights. Each has memory of its own: they are few. */
+struct store_flight_op {
+    struct store_flight_op *next;
+    enum {
+        STORE_FLIGHT_PUT,
+        STORE_FLIGHT_DROP,
+        STORE_FLIGHT_DROP_ALL,
+    } what;
+    uint64_t number; /* 0: with a turn */
+    uint8_t kind;    /* enum store_flight_kind */
+    uint32_t conn;
+    uint32_t queue;
+    uint64_t key;
+    size_t len;
+    uint8_t value[];
+};
+
+struct store_flights {
+    struct store_flight_op *first;
+    struct store_flight_op *last;
+};
+
+/* Moves more to the end of f; to its front. more is empty then. */
+void store_flights_append(struct store_flights *f, struct store_flights *more);
+void store_flights_prepend(struct store_flights *f, struct store_flights *more);
+void store_flights_free(struct store_flights *f);
+
 struct store_chunk;
 
 /* Operations in the order they were handed over. */
@@ -47,7 +74,8 @@ struct store_batch {
     uint64_t first_ticket;   /* 0: none, only FETCH */
     uint64_t last_ticket;
     size_t bytes;
-    size_t count; /* of the operations in the list, dead ones too */
+    size_t count;                 /* of the operations in the list, dead ones too */
+    struct store_flights flights; /* that belong to its turns */
 };
 
 struct store_slot {

@@ -72,8 +72,12 @@ struct store {
         bool urgent;     /* the last one may not wait */
         uint64_t due_ms; /* until then it may */
     } ready;
-    struct store_batch *spare; /* headers */
-    uint64_t waiting_bytes;    /* of ready and of what is being committed */
+    struct store_batch *spare;    /* headers */
+    uint64_t waiting_bytes;       /* of ready and of what is being committed */
+    struct store_flights flights; /* handed over, not begun */
+    uint64_t flights_handed;      /* their highest number */
+    uint64_t flights_durable;     /* everything up to this one is durable */
+    pthread_cond_t flights_wake;  /* that has changed */
     struct store_answer *answers;
     struct store_answer *answers_last;
     bool signalled; /* event_fd is readable */
@@ -99,10 +103,10 @@ enum store_outcome {
 enum store_fault store_file_open(struct store *s, char *why, size_t why_size);
 void store_file_close(struct store *s);
 
-/* Carries out what was kept and then the batch, with or without its STOREs, in
- * one transaction. Nothing is touched when there is nothing to change. */
+/* Carries out what was kept and then the batch, with or without its STOREs (and
+ * what belongs to them), and then the flights, in one transaction. Nothing is touched when there is nothing to change. */
 enum store_outcome store_file_commit(struct store *s, const struct store_batch *batch,
-                                     bool with_stores);
+                                     const struct store_flights *flights, bool with_stores);
 
 /* Answers a FETCH, as if everything kept had been carried out. *out is the
  * caller's. */

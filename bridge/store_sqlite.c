@@ -26,6 +26,7 @@
     "queue, seq, session, received_ms, expires_ms, qos, flags, mid, class, link, topic, payload,"  \
     " crc"
 #define RECORD_COLUMNS "session, kind, key, value, crc"
+#define FLIGHT_COLUMNS "kind, key, conn, queue, value, crc"
 
 static const char schema[] =
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER NOT NULL)"
@@ -41,6 +42,12 @@ static const char schema[] =
     "CREATE TABLE damaged(found_ms INTEGER, origin TEXT, queue, seq, session, received_ms,"
     " expires_ms, qos, flags, mid, class, link, topic, payload, kind, key, value, crc);";
 
+/* Younger than the other tables: a file may be without it. */
+static const char flight_schema[] =
+    "CREATE TABLE IF NOT EXISTS flight(kind INTEGER NOT NULL, key INTEGER NOT NULL,"
+    " conn INTEGER NOT NULL, queue INTEGER NOT NULL, value BLOB NOT NULL, crc INTEGER NOT NULL,"
+    " PRIMARY KEY(kind, key, conn)) WITHOUT ROWID";
+
 enum statement {
     BEGIN,
     COMMIT,
@@ -55,6 +62,11 @@ enum statement {
     PUT_RECORD,
     DELETE_RECORD,
     DELETE_SESSION,
+    PUT_FLIGHT,
+    DELETE_FLIGHT,
+    DELETE_FLIGHTS_OF_CONN,
+    DELETE_FLIGHT_OF_MESSAGE,
+    ALL_FLIGHTS,
     FETCH,
     FETCH_NEWEST,
     FETCH_EXPIRED,
@@ -65,6 +77,7 @@ enum statement {
     ALL_OPEN,
     PUT_DAMAGED_MESSAGE,
     PUT_DAMAGED_RECORD,
+    PUT_DAMAGED_FLIGHT,
     STATEMENTS,
 };
 
@@ -84,6 +97,11 @@ static const char *const sql[STATEMENTS] = {
     [PUT_RECORD] = "INSERT OR REPLACE INTO record(" RECORD_COLUMNS ") VALUES(?, ?, ?, ?, ?)",
     [DELETE_RECORD] = "DELETE FROM record WHERE session = ? AND kind = ? AND key = ?",
     [DELETE_SESSION] = "DELETE FROM record WHERE session = ?",
+    [PUT_FLIGHT] = "INSERT OR REPLACE INTO flight(" FLIGHT_COLUMNS ") VALUES(?, ?, ?, ?, ?, ?)",
+    [DELETE_FLIGHT] = "DELETE FROM flight WHERE kind = ? AND key = ? AND conn = ?",
+    [DELETE_FLIGHTS_OF_CONN] = "DELETE FROM flight WHERE conn = ?",
+    [DELETE_FLIGHT_OF_MESSAGE] = "DELETE FROM flight WHERE kind = 1 AND key = ?",
+    [ALL_FLIGHTS] = "SELECT " FLIGHT_COLUMNS " FROM flight ORDER BY kind, key, conn",
     [FETCH] = "SELECT " MESSAGE_COLUMNS " FROM message"
               " WHERE queue = ? AND seq >= ? AND seq <= ? AND flags & 4 = 0 ORDER BY seq",
     [FETCH_NEWEST] = "SELECT " MESSAGE_COLUMNS " FROM message"
@@ -109,6 +127,9 @@ static const char *const sql[STATEMENTS] = {
                             " VALUES(?, 'message', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [PUT_DAMAGED_RECORD] = "INSERT INTO damaged(found_ms, origin, " RECORD_COLUMNS ")"
                            " VALUES(?, 'record', ?, ?, ?, ?, ?)",
+    [PUT_DAMAGED_FLIGHT] =
+        "INSERT INTO damaged(found_ms, origin, kind, key, session, queue, value, crc)"
+        " VALUES(?, 'flight', ?, ?, ?, ?, ?, ?)",
 };
 
 struct db {
@@ -118,6 +139,7 @@ struct db {
 
 struct store_file {
     struct db db;
+    bool has_flights;         /* to the broker, perhaps */
     bool reopen;              /* the handle may be the reason for the last error */
     uint64_t reserved;        /* next_seq in the file */
     uint32_t pages_stores;    /* max_page_count for transactions with STOREs; 0: no limit */
@@ -246,6 +268,20 @@ static uint32_t crc_of_record(const struct bridge_record *r)
     return crc32c(crc32c(0, sn_bytes(fixed, sn_writer_len(&w))), r->value);
 }
 
+static uint32_t crc_of_flight(const struct store_flight *f)
+{
+    uint8_t fixed[24];
+    struct sn_writer w = sn_writer(fixed, sizeof fixed);
+
+    sn_write_u8(&w, (uint8_t)f->kind);
+    sn_write_u64(&w, f->key);
+    sn_write_u32(&w, f->conn);
+    sn_write_u32(&w, f->queue);
+    sn_write_u32(&w, (uint32_t)f->value.len);
+    assert(!w.failed);
+    return crc32c(crc32c(0, sn_bytes(fixed, sn_writer_len(&w))), f->value);
+}
+
 static uint32_t crc_of_meta(const char *key, uint64_t value)
 {
     uint8_t fixed[8];
@@ -285,6 +321,18 @@ static bool read_record(sqlite3_stmt *st, struct bridge_record *r)
         .value = column_bytes(st, 3),
     };
     return crc_of_record(r) == column(st, 4);
+}
+
+static bool read_flight(sqlite3_stmt *st, struct store_flight *f)
+{
+    *f = (struct store_flight){
+        .kind = (enum store_flight_kind)column(st, 0),
+        .key = column(st, 1),
+        .conn = (uint32_t)column(st, 2),
+        .queue = (uint32_t)column(st, 3),
+        .value = column_bytes(st, 4),
+    };
+    return crc_of_flight(f) == column(st, 5);
 }
 
 static int put_meta(struct db *db, const char *key, uint64_t value)
@@ -342,6 +390,27 @@ static int put_record(struct db *db, const struct bridge_record *r)
     bind_number(st, 3, r->key);
     bind_bytes(st, 4, r->value);
     bind_number(st, 5, crc_of_record(r));
+    return run(st);
+}
+
+static int put_flight(struct db *db, const struct store_flight *f)
+{
+    sqlite3_stmt *st = db->statements[PUT_FLIGHT];
+    bind_number(st, 1, (uint64_t)f->kind);
+    bind_number(st, 2, f->key);
+    bind_number(st, 3, f->conn);
+    bind_number(st, 4, f->queue);
+    bind_bytes(st, 5, f->value);
+    bind_number(st, 6, crc_of_flight(f));
+    return run(st);
+}
+
+static int delete_flight(struct db *db, uint8_t kind, uint64_t key, uint32_t conn)
+{
+    sqlite3_stmt *st = db->statements[DELETE_FLIGHT];
+    bind_number(st, 1, kind);
+    bind_number(st, 2, key);
+    bind_number(st, 3, conn);
     return run(st);
 }
 
@@ -440,6 +509,37 @@ static int set_flags(struct store *s, uint32_t queue, uint64_t seq, uint8_t flag
     return run(st);
 }
 
+/* The broker has the message for good: its flight goes with it. */
+static int land(struct store *s, uint32_t queue, uint64_t seq)
+{
+    if (!bridge_queue_is_up(queue) || !s->file->has_flights)
+        return SQLITE_OK;
+    sqlite3_stmt *st = s->file->db.statements[DELETE_FLIGHT_OF_MESSAGE];
+    bind_number(st, 1, seq);
+    return run(st);
+}
+
+static int apply_flight(struct store *s, const struct store_flight_op *op)
+{
+    struct db *db = &s->file->db;
+    switch (op->what) {
+    case STORE_FLIGHT_PUT:
+        s->file->has_flights = true;
+        s->file->written_in_turn++;
+        return put_flight(db, &(struct store_flight){.kind = (enum store_flight_kind)op->kind,
+                                                     .key = op->key,
+                                                     .conn = op->conn,
+                                                     .queue = op->queue,
+                                                     .value = sn_bytes(op->value, op->len)});
+    case STORE_FLIGHT_DROP:
+        return delete_flight(db, op->kind, op->key, op->conn);
+    case STORE_FLIGHT_DROP_ALL:
+        bind_number(db->statements[DELETE_FLIGHTS_OF_CONN], 1, op->conn);
+        return run(db->statements[DELETE_FLIGHTS_OF_CONN]);
+    }
+    return SQLITE_OK;
+}
+
 /* ---- opening and closing the file ------------------------------------------ */
 
 static void db_close(struct db *db)
@@ -468,6 +568,8 @@ static int db_create(struct db *db)
 
     if (rc == SQLITE_OK)
         rc = exec(db, schema);
+    if (rc == SQLITE_OK)
+        rc = exec(db, flight_schema);
     snprintf(text, sizeof text, "PRAGMA application_id = %d", APPLICATION_ID);
     if (rc == SQLITE_OK)
         rc = exec(db, text);
@@ -509,6 +611,8 @@ static int db_check(struct db *db, bool complete, uint64_t *format)
     db->statements[GET_META] = NULL;
     if (rc == SQLITE_OK && *format > BRIDGE_STORE_FORMAT)
         return SQLITE_OK;
+    if (rc == SQLITE_OK && complete)
+        rc = exec(db, flight_schema);
     if (rc == SQLITE_OK)
         rc = complete ? db_prepare(db) : SQLITE_ERROR;
     if (rc == SQLITE_OK)
@@ -702,12 +806,23 @@ static int copy_record(struct copy *c, sqlite3_stmt *st, struct key *key)
     return put_record(c->to, &r);
 }
 
+static int copy_flight(struct copy *c, sqlite3_stmt *st, struct key *key)
+{
+    struct store_flight f;
+    if (!read_flight(st, &f))
+        return copy_damaged(c, st, PUT_DAMAGED_FLIGHT);
+    *key = (struct key){(uint32_t)f.kind, f.key & INT64_MAX};
+    return put_flight(c->to, &f);
+}
+
 static const struct table tables[] = {
     {"SELECT " RECORD_COLUMNS " FROM record WHERE (session, kind, key) >= (?, ?, ?)"
      " ORDER BY session, kind, key",
      copy_record, true},
     {"SELECT " MESSAGE_COLUMNS " FROM message WHERE (queue, seq) >= (?, ?) ORDER BY queue, seq",
      copy_message, false},
+    {"SELECT " FLIGHT_COLUMNS " FROM flight WHERE (kind, key) >= (?, ?) ORDER BY kind, key, conn",
+     copy_flight, false},
 };
 
 static void seek(const struct table *t, sqlite3_stmt *st, struct key key)
@@ -1199,6 +1314,7 @@ enum store_outcome store_file_fetch(struct store *s, const struct store_op *op,
 
 static int apply(struct store *s, const struct store_op *op, bool with_stores)
 {
+    int rc;
     if (op->dead)
         return SQLITE_OK;
     switch (op->type) {
@@ -1209,9 +1325,13 @@ static int apply(struct store *s, const struct store_op *op, bool with_stores)
         return put_message(&s->file->db, &op->message);
     case BRIDGE_DO_MARK:
         s->file->written_in_turn++;
-        return set_flags(s, op->row.queue, op->row.seq, op->row.flags);
+        rc = set_flags(s, op->row.queue, op->row.seq, op->row.flags);
+        if (rc == SQLITE_OK && (op->row.flags & BRIDGE_FLAG_DELIVERED) != 0)
+            rc = land(s, op->row.queue, op->row.seq);
+        return rc;
     case BRIDGE_DO_FORGET:
-        return delete_message(&s->file->db, op->row.queue, op->row.seq);
+        rc = delete_message(&s->file->db, op->row.queue, op->row.seq);
+        return rc == SQLITE_OK ? land(s, op->row.queue, op->row.seq) : rc;
     case BRIDGE_DO_SAVE:
         s->file->written_in_turn++;
         return put_record(&s->file->db, &op->record);
@@ -1242,7 +1362,8 @@ static int reserve(struct store *s, uint64_t ticket, uint64_t *reserved)
     return put_meta(&s->file->db, "next_seq", *reserved);
 }
 
-static int attempt(struct store *s, const struct store_batch *batch, bool with_stores)
+static int attempt(struct store *s, const struct store_batch *batch,
+                   const struct store_flights *flights, bool with_stores)
 {
     const uint64_t started_us = now_us();
     const uint64_t last =
@@ -1259,6 +1380,12 @@ static int attempt(struct store *s, const struct store_batch *batch, bool with_s
         rc = apply(s, op, false);
     for (const struct store_op *op = batch->first; rc == SQLITE_OK && op != NULL; op = op->next)
         rc = apply(s, op, with_stores);
+    for (const struct store_flight_op *op = with_stores ? batch->flights.first : NULL;
+         rc == SQLITE_OK && op != NULL; op = op->next)
+        rc = apply_flight(s, op);
+    for (const struct store_flight_op *op = flights->first; rc == SQLITE_OK && op != NULL;
+         op = op->next)
+        rc = apply_flight(s, op);
     if (rc == SQLITE_OK)
         rc = reserve(s, last, &reserved);
     rc = end_transaction(s, rc);
@@ -1297,16 +1424,16 @@ static int reopen(struct store *s)
 }
 
 enum store_outcome store_file_commit(struct store *s, const struct store_batch *batch,
-                                     bool with_stores)
+                                     const struct store_flights *flights, bool with_stores)
 {
     int rc = s->file->reopen ? reopen(s) : SQLITE_OK;
 
-    if (rc == SQLITE_OK &&
-        (store_batch_changes_something(&s->kept) || store_batch_changes_something(batch)))
-        rc = attempt(s, batch, with_stores);
+    if (rc == SQLITE_OK && (store_batch_changes_something(&s->kept) ||
+                            store_batch_changes_something(batch) || flights->first != NULL))
+        rc = attempt(s, batch, flights, with_stores);
     if (is_damage(rc) && recover_now(s)) {
         s->file->reopen = false;
-        rc = attempt(s, batch, with_stores);
+        rc = attempt(s, batch, flights, with_stores);
     }
     return outcome(s, rc);
 }
@@ -1482,6 +1609,74 @@ uint64_t store_replay(struct store *s, store_record_fn *fn, void *ctx)
     return s->next_ticket;
 }
 
+/* ---- flights at start ------------------------------------------------------- */
+
+static int each_flight(struct store *s, store_flight_fn *fn, void *ctx)
+{
+    struct db *db = &s->file->db;
+    sqlite3_stmt *st = db->statements[ALL_FLIGHTS];
+    sqlite3_stmt *row = db->statements[GET_MESSAGE];
+    int rc;
+
+    s->file->has_flights = false;
+    while ((rc = query(st)) == SQLITE_ROW) {
+        struct store_flight f;
+        struct bridge_message m;
+        bool found = false;
+        if (!read_flight(st, &f))
+            continue; /* move_damaged_flights() */
+        if (f.kind == STORE_FLIGHT_OUT) {
+            s->file->has_flights = true;
+            bind_number(row, 1, f.queue);
+            bind_number(row, 2, f.key);
+            found = query(row) == SQLITE_ROW && read_message(row, &m);
+        }
+        fn(ctx, &f, found ? &m : NULL);
+        sqlite3_reset(row);
+    }
+    sqlite3_reset(st);
+    return rc;
+}
+
+static int move_damaged_flights(struct store *s)
+{
+    struct db *db = &s->file->db;
+    sqlite3_stmt *st = db->statements[ALL_FLIGHTS];
+    int rc = run(db->statements[BEGIN]);
+    int found = SQLITE_OK;
+
+    while (rc == SQLITE_OK && (found = query(st)) == SQLITE_ROW) {
+        struct store_flight f;
+        if (read_flight(st, &f))
+            continue;
+        sqlite3_stmt *put = db->statements[PUT_DAMAGED_FLIGHT];
+        bind_number(put, 1, store_now_ms(CLOCK_REALTIME));
+        for (int i = 0; i < sqlite3_column_count(st); i++)
+            sqlite3_bind_value(put, i + 2, sqlite3_column_value(st, i));
+        rc = run(put);
+        sqlite3_clear_bindings(put);
+        s->file->damaged_in_turn++;
+        if (rc == SQLITE_OK)
+            rc = delete_flight(db, (uint8_t)column(st, 0), f.key, f.conn);
+    }
+    sqlite3_reset(st);
+    rc = end_transaction(s, rc != SQLITE_OK ? rc : found);
+    count_damaged(s, "flight");
+    return rc;
+}
+
+void store_each_flight(struct store *s, store_flight_fn *fn, void *ctx)
+{
+    int rc = move_damaged_flights(s);
+    if ((is_damage(rc) || rc == SQLITE_IOERR_READ) && recover_now(s))
+        rc = move_damaged_flights(s);
+    if (rc == SQLITE_OK)
+        rc = each_flight(s, fn, ctx);
+    if (rc != SQLITE_OK)
+        store_report(s, "%s: messages in flight cannot be read: %s (SQLite %d)", s->path,
+                     sqlite3_errstr(rc), rc);
+}
+
 /* ---- life ---------------------------------------------------------------- */
 
 static uint64_t file_size(const char *path)
@@ -1538,7 +1733,7 @@ static void find_next_ticket(struct store *s)
 enum store_fault store_file_open(struct store *s, char *why, size_t why_size)
 {
     s->file = store_grab(NULL, sizeof *s->file);
-    *s->file = (struct store_file){0};
+    *s->file = (struct store_file){.has_flights = true};
 
     const enum store_fault fault = open_file(s, why, why_size);
     if (fault != STORE_OK) {

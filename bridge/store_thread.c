@@ -60,7 +60,7 @@ bool store_batch_changes_something(const struct store_batch *b)
     for (const struct store_op *op = b->first; op != NULL; op = op->next)
         if (!op->dead && !op->refused && op->type != BRIDGE_DO_FETCH)
             return true;
-    return false;
+    return b->flights.first != NULL;
 }
 
 bool store_batch_has_stores(const struct store_batch *b)
@@ -288,31 +288,35 @@ static void conclude(struct store *s, const struct store_batch *batch, bool with
         store_box_free(&keeper);
 }
 
-/* One batch, or only another attempt at what was kept. */
-static void work(struct store *s, const struct store_batch *batch, bool now_or_never)
+/* One batch, or only another attempt at what was kept; and flights. False: these
+ * are still to be written. */
+static bool work(struct store *s, const struct store_batch *batch,
+                 const struct store_flights *flights, bool now_or_never)
 {
     bool with_stores = true;
 
     if (s->retry_ms != 0 && !now_or_never && store_now_ms(CLOCK_MONOTONIC) < s->retry_at_ms) {
         refuse(s, batch, false);
-        return;
+        return false;
     }
-    const bool touched = s->kept.first != NULL || store_batch_changes_something(batch);
-    enum store_outcome outcome = store_file_commit(s, batch, with_stores);
+    const bool touched =
+        s->kept.first != NULL || flights->first != NULL || store_batch_changes_something(batch);
+    enum store_outcome outcome = store_file_commit(s, batch, flights, with_stores);
     if (outcome == STORE_FULL && store_batch_has_stores(batch)) {
         with_stores = false;
-        outcome = store_file_commit(s, batch, with_stores);
+        outcome = store_file_commit(s, batch, flights, with_stores);
     }
     if (outcome != STORE_DONE) {
         note_failure(s);
         refuse(s, batch, true);
-        return;
+        return false;
     }
     if (store_batch_has_stores(batch))
         note_room(s, !with_stores);
     conclude(s, batch, with_stores);
     if (s->retry_ms != 0 && s->kept.first == NULL && touched)
         note_success(s);
+    return true;
 }
 
 /* ---- the thread ------------------------------------------------------------ */
@@ -328,8 +332,8 @@ static bool may_begin(const struct store *s, uint64_t now)
     /* A turn that is not over has cancelled something in it: they belong together. */
     if (s->turn_joins)
         return false;
-    return s->ready.urgent || s->stop || first->bytes >= STORE_BATCH_BYTES ||
-           now >= s->ready.due_ms;
+    return s->ready.urgent || s->stop || s->flights.first != NULL ||
+           first->bytes >= STORE_BATCH_BYTES || now >= s->ready.due_ms;
 }
 
 /* Nothing handed over so far, but for the turn that is not over, may be changed
@@ -351,8 +355,30 @@ static struct store_batch *pop_ready(struct store *s)
     return batch;
 }
 
+/* Flights follow the turns that were flushed before them, so they go with the
+ * last batch that is ready. */
+static struct store_flights take_flights(struct store *s)
+{
+    struct store_flights taken = {0};
+    if (s->ready.first == NULL)
+        store_flights_append(&taken, &s->flights);
+    return taken;
+}
+
+static void finish_flights(struct store *s, struct store_flights *taken, bool done)
+{
+    if (!done) {
+        store_flights_prepend(&s->flights, taken);
+    } else if (taken->last != NULL) {
+        s->flights_durable = taken->last->number;
+        store_flights_free(taken);
+        pthread_cond_broadcast(&s->flights_wake);
+    }
+}
+
 static void finish(struct store *s, struct store_batch *batch)
 {
+    store_flights_free(&batch->flights);
     const bool idle = s->ready.first == NULL && s->turn.first == NULL;
 
     store_box_release(&s->box, idle ? NULL : batch);
@@ -382,19 +408,24 @@ static void *serve(void *arg)
     pthread_mutex_lock(&s->mutex);
     for (;;) {
         const uint64_t now = store_now_ms(CLOCK_MONOTONIC);
-        const bool owing = s->kept.first != NULL || s->kept.last_ticket > s->reported;
+        const bool owing = s->kept.first != NULL || s->kept.last_ticket > s->reported ||
+                           (s->flights.first != NULL && s->ready.first == NULL);
 
         if (may_begin(s, now)) {
             struct store_batch *batch = pop_ready(s);
             const bool last = s->stop && s->ready.first == NULL;
+            struct store_flights flights = take_flights(s);
             pthread_mutex_unlock(&s->mutex);
-            work(s, batch, last);
+            const bool done = work(s, batch, &flights, last);
             pthread_mutex_lock(&s->mutex);
             finish(s, batch);
-        } else if (owing && (s->stop || now >= s->retry_at_ms)) {
+            finish_flights(s, &flights, done);
+        } else if (owing && (s->stop || s->retry_ms == 0 || now >= s->retry_at_ms)) {
+            struct store_flights flights = take_flights(s);
             pthread_mutex_unlock(&s->mutex);
-            work(s, &nothing, true);
+            const bool done = work(s, &nothing, &flights, true);
             pthread_mutex_lock(&s->mutex);
+            finish_flights(s, &flights, done);
             if (s->stop)
                 break;
         } else if (s->stop) {
@@ -491,7 +522,7 @@ static struct store_batch *new_batch(struct store *s)
 void store_flush(struct store *s)
 {
     pthread_mutex_lock(&s->mutex);
-    if (s->turn.first == NULL && s->turn.last_ticket == 0) {
+    if (s->turn.first == NULL && s->turn.last_ticket == 0 && s->turn.flights.first == NULL) {
         pthread_mutex_unlock(&s->mutex);
         return;
     }
@@ -518,6 +549,89 @@ void store_flush(struct store *s)
     if (wake && s->sleeping)
         pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->mutex);
+}
+
+/* ---- flights ----------------------------------------------------------------- */
+
+static struct store_flight_op *new_flight_op(const struct store_flight *f, int what)
+{
+    struct store_flight_op *op = store_grab(NULL, sizeof *op + f->value.len);
+    *op = (struct store_flight_op){
+        .what = what, .kind = (uint8_t)f->kind, .conn = f->conn, .queue = f->queue, .key = f->key};
+    op->len = f->value.len;
+    if (f->value.len > 0)
+        memcpy(op->value, f->value.data, f->value.len);
+    return op;
+}
+
+static uint64_t add_flight(struct store *s, const struct store_flight *f, int what)
+{
+    struct store_flight_op *op = new_flight_op(f, what);
+    struct store_flights one = {op, op};
+    pthread_mutex_lock(&s->mutex);
+    const uint64_t number = op->number = ++s->flights_handed;
+    store_flights_append(&s->flights, &one);
+    if (s->sleeping)
+        pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->mutex);
+    return number;
+}
+
+uint64_t store_flight_put(struct store *s, const struct store_flight *f)
+{
+    return add_flight(s, f, STORE_FLIGHT_PUT);
+}
+
+uint64_t store_flight_drop(struct store *s, enum store_flight_kind kind, uint64_t key,
+                           uint32_t conn)
+{
+    return add_flight(s, &(struct store_flight){.kind = kind, .key = key, .conn = conn},
+                      STORE_FLIGHT_DROP);
+}
+
+uint64_t store_flight_drop_all(struct store *s, uint32_t conn)
+{
+    return add_flight(s, &(struct store_flight){.conn = conn}, STORE_FLIGHT_DROP_ALL);
+}
+
+static void add_with_turn(struct store *s, const struct store_flight *f, int what)
+{
+    struct store_flight_op *op = new_flight_op(f, what);
+    struct store_flights one = {op, op};
+    pthread_mutex_lock(&s->mutex);
+    store_flights_append(&s->turn.flights, &one);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+void store_flight_put_with_turn(struct store *s, const struct store_flight *f)
+{
+    add_with_turn(s, f, STORE_FLIGHT_PUT);
+}
+
+void store_flight_drop_with_turn(struct store *s, enum store_flight_kind kind, uint64_t key,
+                                 uint32_t conn)
+{
+    add_with_turn(s, &(struct store_flight){.kind = kind, .key = key, .conn = conn},
+                  STORE_FLIGHT_DROP);
+}
+
+bool store_flight_is_durable(struct store *s, uint64_t number, uint32_t wait_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += wait_ms / 1000;
+    until.tv_nsec += wait_ms % 1000 * 1000000L;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_mutex_lock(&s->mutex);
+    while (s->flights_durable < number)
+        if (pthread_cond_timedwait(&s->flights_wake, &s->mutex, &until) == ETIMEDOUT)
+            break;
+    const bool durable = s->flights_durable >= number;
+    pthread_mutex_unlock(&s->mutex);
+    return durable;
 }
 
 int store_fd(const struct store *s)
@@ -605,6 +719,8 @@ static void free_store(struct store *s)
 {
     store_box_free(&s->box);
     store_box_free(&s->keeper);
+    store_flights_free(&s->flights);
+    store_flights_free(&s->turn.flights);
     while (s->spare != NULL) {
         struct store_batch *batch = s->spare;
         s->spare = batch->next;
@@ -620,6 +736,7 @@ static void free_store(struct store *s)
         close(s->event_fd);
     if (s->lock_fd >= 0)
         close(s->lock_fd);
+    pthread_cond_destroy(&s->flights_wake);
     pthread_cond_destroy(&s->wake);
     pthread_mutex_destroy(&s->mutex);
     free(s);
@@ -659,6 +776,7 @@ enum store_fault store_open(const struct store_options *o, struct store **out, c
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&s->wake, &monotonic);
+    pthread_cond_init(&s->flights_wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
     s->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
