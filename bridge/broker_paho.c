@@ -419,6 +419,7 @@ static void put_command(struct broker *b, const struct bridge_action *a)
     struct sn_bytes client_id = {0};
     if (a->type == BRIDGE_DO_CONNECT) {
         c.conn = a->connect.conn;
+        c.attempt = a->connect.attempt;
         c.clean = a->connect.clean;
         c.qos = a->connect.will_qos;
         c.retain = a->connect.will_retain;

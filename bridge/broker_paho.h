@@ -66,6 +66,7 @@ enum refusal {
 struct command {
     enum bridge_action_type type;
     uint32_t conn;
+    uint32_t attempt; /* CONNECT: to be named in what comes of it */
     uint32_t request;
     uint64_t seq;
     uint8_t qos;
@@ -165,6 +166,7 @@ struct connection {
     bool todo_renew;   /* end it and report it as lost: everything is undecided */
     bool cut;          /* no acknowledgement may be sent any more */
     /* what it was asked to connect with */
+    uint32_t attempt;
     bool clean;
     bool has_will;
     bool will_retain;

@@ -92,6 +92,7 @@ static void connected(struct connection *c, bool session_present, const MQTTProp
         c->window_news = WINDOW_UNTRIED;
         struct notice *n = paho_add_notice(b, BRIDGE_ON_BROKER_UP);
         n->event.up.conn = c->number;
+        n->event.up.attempt = c->attempt;
         n->event.up.session_present = session_present;
         n->event.up.window = (uint16_t)window;
         n->event.up.max_qos = c->max_qos;
@@ -582,7 +583,13 @@ void paho_do_connect(struct broker *b, const struct command *command)
     pthread_mutex_lock(&b->lock);
     c->wanted = true;
     c->fell_back = false;
+    c->attempt = command->attempt;
+    const bool closing = c->state == CONNECTION_CLOSING;
     const bool idle = c->state == CONNECTION_IDLE;
+    if (closing) {
+        c->wanted = false;
+        paho_report_down(c, "the last connection cannot be closed");
+    }
     pthread_mutex_unlock(&b->lock);
     if (!idle)
         return; /* it is being made already */

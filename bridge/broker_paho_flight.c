@@ -53,6 +53,7 @@ void paho_report_down(struct connection *c, const char *why)
     snprintf(line, sizeof line, "%s: %s", c->broker->url, why);
     struct notice *n = paho_add_notice(c->broker, BRIDGE_ON_BROKER_DOWN);
     n->event.down.conn = c->number;
+    n->event.down.attempt = c->attempt;
     n->text = broker_mail_keep(&c->broker->notices, sn_bytes_text(line));
 }
 
