@@ -14,6 +14,8 @@ bool await_add(struct bridge *b, struct await a)
     while (before != NULL && before->ticket > a.ticket)
         before = before->prev;
     *kept = a;
+    if (a.topic != NULL)
+        name_share(a.topic);
     kept->prev = before;
     kept->next = before == NULL ? b->await_first : before->next;
     *(before == NULL ? &b->await_first : &before->next) = kept;
@@ -107,8 +109,10 @@ void await_stored(struct bridge *b, uint64_t ticket)
     if (ticket > b->durable)
         b->durable = ticket;
     struct await a;
-    while (take_first(b, ticket, &a))
+    while (take_first(b, ticket, &a)) {
         say(b, &a);
+        name_put(b, a.topic);
+    }
 }
 
 /* Only messages are refused by the disk. Everything else up to the ticket is
@@ -154,6 +158,7 @@ void await_failed(struct bridge *b, uint64_t ticket)
             send_again(b, a);
         else
             uplink_failed(b, a);
+        name_put(b, a->topic);
         arena_put(&b->arena, a);
     }
 }

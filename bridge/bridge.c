@@ -81,6 +81,7 @@ struct bridge *bridge_init(void *memory, size_t size, const struct bridge_config
     b->ctx = ctx;
     b->random = c->seed | 1;
     upstream_init(&b->shared, 0);
+    lanes_init(b, &b->shared, b->shared_lanes);
     b->status.memory_size = size;
     air_init(b, air);
     if (!arena_init(&b->arena, l.at, size - l.size) || !predefined_init(b))
@@ -430,6 +431,7 @@ static void step(struct bridge *b, const struct bridge_event *event)
         return;
     case BRIDGE_ON_WAITING:
         assert(!b->started);
+        restore_waiting(b, event);
         return;
     case BRIDGE_ON_QUEUE:
         assert(!b->started);

@@ -50,7 +50,8 @@ struct bridge; /* lives in the memory handed to bridge_init() */
  * connection of its own. */
 #define BRIDGE_QUEUE_BROKER 0u
 #define BRIDGE_QUEUE_OWN    0x80000000u
-#define BRIDGE_QUEUE_LANES  0xFF000000u
+#define BRIDGE_QUEUE_LANES  0xFF000000u /* + the class, and for the live lane: */
+#define BRIDGE_LANE_LIVE    0x00000100u
 #define BRIDGE_SESSION_MAX  0x00FFFFFFu
 #define BRIDGE_TIER         0x01000000u /* the first tier; the queue of no tier is 0 of them */
 #define BRIDGE_TIERS        9u          /* that one, and one for each priority */
@@ -373,6 +374,8 @@ struct bridge_class_config {
     uint8_t priority;   /* 0 goes first, to 7 */
     uint8_t keep;       /* enum bridge_keep */
     uint32_t expire_s;  /* messages are dropped when they have waited so long; 0: never */
+    bool live;          /* new messages to the broker do not wait for older ones of their topic */
+    bool newest;        /* with live: what waits is sent from the newest back */
 };
 
 struct bridge_predefined {
@@ -399,6 +402,7 @@ struct bridge_config {
     uint32_t max_queue;         /* messages waiting for one client */
     uint64_t max_backlog;       /* messages waiting for the broker */
     uint32_t max_live;          /* of these, how many are kept in memory */
+    uint8_t live_share;         /* of 100 messages to the broker, while there is a backlog too */
     uint16_t max_client_id;     /* octets */
     uint32_t qos0_backlog;      /* QoS 0 messages kept in memory while the broker is away */
     uint32_t reconnect_min_ms;  /* back-off towards the broker */

@@ -9,6 +9,7 @@ struct sums {
     uint64_t name_refs;
     uint64_t up_queued;
     uint64_t down_queued;
+    uint64_t waiting; /* in backlogs, as names should know */
     uint32_t clients;
     uint32_t active;
     uint32_t asleep;
@@ -45,6 +46,15 @@ static void name(const struct bridge *b, struct sums *sums, const struct name *n
 
 /* ---- queues ---------------------------------------------------------------------- */
 
+/* What is on disk only comes after what is in memory, in the order in which it
+ * goes; what is under way is not part of that order any more. */
+static bool is_before_the_disk(const struct queue *q, const struct message *m)
+{
+    if (m->qos == 0 || q->on_disk == 0)
+        return true;
+    return q->newest ? m->published || m->seq > q->disk_last : m->seq < q->disk_from;
+}
+
 static void queue(const struct bridge *b, struct sums *sums, const struct queue *q)
 {
     uint32_t count = 0;
@@ -52,7 +62,7 @@ static void queue(const struct bridge *b, struct sums *sums, const struct queue 
     for (const struct message *m = q->head; m != NULL; before = m, m = m->next) {
         assert(m->prev == before && (before == NULL || before->seq < m->seq));
         assert(m->seq <= b->seq && m->qos <= 2);
-        assert(m->qos == 0 || q->on_disk == 0 || m->seq < q->disk_from);
+        assert(m->queue == q && is_before_the_disk(q, m));
         assert(m->exchange == NULL || m->exchange->message == m);
         name(b, sums, m->topic);
         block(sums, sizeof(*m) + m->len);
@@ -62,25 +72,50 @@ static void queue(const struct bridge *b, struct sums *sums, const struct queue 
     assert(q->on_disk == 0 || q->disk_from <= q->disk_last);
 }
 
+struct lane_sums {
+    uint32_t inflight;
+    uint32_t inflight0;
+    uint64_t qos0;
+    uint64_t waiting;
+    uint64_t bytes;
+};
+
+static void lane(const struct bridge *b, struct sums *sums, const struct upstream *u,
+                 const struct queue *q, struct lane_sums *all)
+{
+    const struct message *first = NULL;
+    uint64_t bytes = 0;
+    queue(b, sums, q);
+    for (const struct message *m = q->head; m != NULL; m = m->next) {
+        assert(q->newest || first == NULL || !m->published); /* what is under way comes first */
+        if (!m->published && (first == NULL || q->newest))
+            first = m;
+        all->inflight += m->published && m->qos > 0;
+        all->inflight0 += m->published && m->qos == 0;
+        all->qos0 += m->qos == 0;
+        bytes += m->len;
+    }
+    assert(q->next_out == first);
+    assert(q->bytes == bytes || (q->on_disk > 0 && q->bytes > bytes) || !b->started);
+    assert(q->live || q->restored == 0);
+    all->bytes += q->bytes;
+    all->waiting += queue_count(q);
+    if (u->lanes != NULL && !q->live)
+        sums->waiting += queue_count(q);
+}
+
 static void uplink(const struct bridge *b, struct sums *sums, const struct upstream *u)
 {
-    uint32_t inflight = 0;
-    uint32_t inflight0 = 0;
-    uint64_t qos0 = 0;
-    const struct message *first = NULL;
-    queue(b, sums, &u->queue);
-    for (const struct message *m = u->queue.head; m != NULL; m = m->next) {
-        if (first == NULL && !m->published)
-            first = m;
-        assert(first == NULL || !m->published); /* what is handed over comes first */
-        inflight += m->published && m->qos > 0;
-        inflight0 += m->published && m->qos == 0;
-        qos0 += m->qos == 0;
-    }
-    assert(u->next_publish == first);
-    assert(u->inflight == inflight && u->inflight0 == inflight0 && u->qos0_waiting == qos0);
-    assert(upstream_is_up(u) || inflight + inflight0 == 0);
-    sums->up_queued += queue_count(&u->queue);
+    struct lane_sums all = {0};
+    lane(b, sums, u, &u->queue, &all);
+    for (uint32_t i = 1; i < lanes_count(u); i++)
+        lane(b, sums, u, &u->lanes[i - 1], &all);
+    assert(u->inflight == all.inflight && u->inflight0 == all.inflight0);
+    assert(u->qos0_waiting == all.qos0 && u->waiting == all.waiting && u->bytes == all.bytes);
+    assert(upstream_is_up(u) || all.inflight + all.inflight0 == 0);
+    sums->waiting += u->missing;
+    sums->waiting -= u->untracked;
+    sums->up_queued += all.waiting;
 }
 
 /* ---- filters ------------------------------------------------------------------------- */
@@ -314,6 +349,8 @@ static void awaits(const struct bridge *b, struct sums *sums)
         assert(a->prev == last);
         assert(a->ticket >= ticket && a->ticket <= b->seq && a->ticket > b->durable);
         ticket = a->ticket;
+        if (a->topic != NULL)
+            name(b, sums, a->topic);
         block(sums, sizeof(*a));
     }
     assert(b->await_last == last && b->durable <= b->covered && b->covered <= b->seq);
@@ -362,13 +399,15 @@ void bridge_check(const struct bridge *b)
         }
     }
     uint64_t refs = 0;
+    uint64_t waiting = 0;
     for (uint32_t i = 0; i <= b->names.mask; i++) {
         for (struct table_link *l = b->names.buckets[i]; l != NULL; l = l->next) {
             const struct name *n = TABLE_ENTRY(l, struct name, link);
-            refs += n->refs;
+            refs += n->refs - (n->waiting > 0);
+            waiting += n->waiting;
             block(&sums, sizeof(*n) + n->len);
         }
     }
-    assert(refs == sums.name_refs);
+    assert(refs == sums.name_refs && waiting == sums.waiting);
     assert(sums.memory == arena_used(&b->arena));
 }

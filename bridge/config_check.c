@@ -130,6 +130,10 @@ static void check_classes(struct config_reading *r)
             config_fault(r, line != 0 ? line : r->classes[i].section,
                          "[class %s] topics: missing, required", c->classes[i].name);
         }
+        if (c->classes[i].newest && !c->classes[i].live)
+            config_fault(r, line_of(r->classes[i].key, CONFIG_IN_CLASS, "drain"),
+                         "[class %s] drain: found newest with order = strict, allowed is oldest",
+                         c->classes[i].name);
     }
 }
 

@@ -8,6 +8,7 @@
  *   classes.c     which class of messages a topic belongs to
  *   connect.c     CONNECT with its will dialogue, DISCONNECT, PINGREQ, loss
  *   uplink.c      REGISTER and PUBLISH from sensors, and on to the broker
+ *   lanes.c       which queue to the broker, and which message goes next
  *   subscribe.c   SUBSCRIBE, UNSUBSCRIBE, and their like at the broker
  *   filter.c      the tree of subscriptions
  *   downlink.c    messages from the broker to sensors
@@ -43,7 +44,9 @@ struct name {
     struct table_link link;
     uint32_t refs;
     uint16_t len;
-    uint8_t class; /* NAME_CLASS_UNKNOWN until name_class() is asked */
+    uint8_t class;         /* NAME_CLASS_UNKNOWN until name_class() is asked */
+    uint8_t waiting_class; /* that these wait in: */
+    uint32_t waiting;      /* messages in the backlogs of the shared connection; one reference */
     uint8_t text[];
 };
 
@@ -84,12 +87,14 @@ struct message {
     uint64_t expires_ms;
     struct name *topic;
     struct exchange *exchange; /* to the broker: the sensor's side of it, while open */
+    struct queue *queue;
     uint32_t session;
     uint32_t len;
     uint16_t mid;
     uint8_t qos;
     uint8_t flags; /* enum bridge_flag */
     uint8_t class;
+    uint8_t link;
     bool stored;    /* STORE was emitted: FORGET is owed */
     bool published; /* to the broker: handed over, undecided */
     bool sent;      /* to a sensor: it went out before, DUP is due */
@@ -101,7 +106,13 @@ struct message {
 struct queue {
     struct message *head;
     struct message *tail;
-    uint32_t id; /* bridge.h says which is which */
+    struct message *next_out; /* to the broker: the first in memory that is not handed over */
+    uint8_t class;
+    bool live;         /* to the broker: of the live lane */
+    bool newest;       /* goes from the newest to the oldest */
+    uint64_t bytes;    /* of payloads, on disk or not */
+    uint64_t restored; /* of its messages, those from before a restart */
+    uint32_t id;       /* bridge.h says which is which */
     uint32_t in_memory;
     uint64_t on_disk;          /* on disk only */
     uint64_t disk_from;        /* no message on disk only has a lower seq */
@@ -303,6 +314,8 @@ struct waiting {
     uint8_t qos;
 };
 
+#define LANES_MAX (2 * BRIDGE_CLASSES_MAX)
+
 /* ---- connections to the broker --------------------------------------------------- */
 
 enum upstream_state {
@@ -350,12 +363,17 @@ struct upstream {
     uint32_t attempts;  /* since the last time it was up */
     struct timer timer; /* the next attempt; while it is up: memory was short for FETCH */
 
-    /* from sensors: in memory those that are handed over come first */
-    struct queue queue;
-    struct message *next_publish; /* the first in memory that is not handed over */
-    uint32_t inflight;            /* QoS 1 and 2, handed over and undecided */
-    uint32_t inflight0;           /* QoS 0 */
-    uint64_t qos0_waiting;        /* QoS 0 messages in the queue, handed over or not */
+    /* from sensors */
+    struct queue queue;    /* the backlog of class 0, or the only one */
+    struct queue *lanes;   /* LANES_MAX - 1 more; NULL: there is one queue only */
+    uint64_t waiting;      /* messages in all of them */
+    uint64_t bytes;        /* and octets of their payloads */
+    uint64_t untracked;    /* messages in backlogs that their names could not count */
+    uint64_t missing;      /* messages that their names still count, and that are not there */
+    uint32_t inflight;     /* QoS 1 and 2, handed over and undecided */
+    uint32_t inflight0;    /* QoS 0 */
+    uint32_t share;        /* of the live lane, towards its next turn */
+    uint64_t qos0_waiting; /* QoS 0 messages in the queues, handed over or not */
 
     /* to sensors: the tree of their subscriptions */
     struct filter root;
@@ -393,8 +411,11 @@ struct await {
     struct await *next;
     struct await *prev;
     uint64_t ticket;
-    uint64_t token;   /* AWAIT_ACCEPT: the broker's; PUBCOMP, PUBREL: the message's seq */
-    uint32_t session; /* AWAIT_ACCEPT: the number of the broker connection */
+    uint64_t token;     /* AWAIT_ACCEPT: the broker's; PUBCOMP, PUBREL: the message's seq */
+    struct name *topic; /* PUBACK, PUBREC: of the message that is to be durable, */
+    uint32_t queue;     /* its queue, */
+    uint32_t bytes;     /* and its payload */
+    uint32_t session;   /* AWAIT_ACCEPT: the number of the broker connection */
     uint16_t mid;
     uint16_t tid;
     uint8_t kind; /* enum await_kind */
@@ -462,6 +483,8 @@ struct bridge {
     struct upstream *disk_first; /* those with something that must be on the disk first */
     uint32_t connecting;         /* sensors' own that are being connected */
     uint32_t last_attempt;
+    struct queue shared_lanes[LANES_MAX - 1];
+    uint8_t class_order[BRIDGE_CLASSES_MAX]; /* by priority */
     uint32_t last_request;
 
     struct await *await_first;
@@ -664,6 +687,39 @@ uint32_t exchange_hash(const struct bridge *b, struct sn_bytes topic, struct sn_
 struct exchange *exchanges_find(const struct session *s, uint16_t mid);
 struct exchange *exchanges_add(struct bridge *b, struct session *s, uint16_t mid);
 
+/* ---- lanes.c ---------------------------------------------------------------------- */
+
+/* more: LANES_MAX - 1 zeroed queues, or NULL for a connection with one queue. */
+void lanes_init(struct bridge *b, struct upstream *u, struct queue *more);
+uint32_t lanes_count(const struct upstream *u);
+struct queue *lanes_at(struct upstream *u, uint32_t i);
+struct queue *lanes_find(struct upstream *u, uint32_t id); /* NULL: it is of no lane */
+
+/* The queue that a new message of this topic and class goes to. */
+struct queue *lanes_choose(struct bridge *b, struct upstream *u, const struct name *name,
+                           uint8_t class);
+/* A message has come to a queue, or is done with and about to be removed. name NULL: the
+ * message was on disk only, and nothing in memory has its topic. */
+void lanes_entered(struct upstream *u, struct queue *q, struct name *name, uint64_t bytes);
+void lanes_left(struct bridge *b, struct upstream *u, struct queue *q, struct name *name,
+                uint64_t bytes);
+void lanes_restore(struct bridge *b, struct upstream *u, const struct bridge_event *event);
+/* What is on disk only is not there: call before it is no longer counted. */
+void lanes_missing(struct upstream *u, struct queue *q);
+/* Call now and then: mends the counts when that is possible. */
+void lanes_recount(struct bridge *b, struct upstream *u);
+
+/* The queue whose next_out goes to the broker next; NULL: none may. */
+struct queue *lanes_next(struct bridge *b, struct upstream *u);
+void lanes_advance(struct queue *q);                 /* next_out is taken */
+void lanes_kept(struct queue *q, struct message *m); /* it has come to memory */
+void lanes_rewind(struct queue *q);                  /* none is handed over */
+struct message *lanes_find_published(struct upstream *u, uint64_t seq);
+/* Whether something that goes next may have to be on the disk first. */
+bool lanes_await_disk(const struct bridge *b, struct upstream *u);
+/* Asks the disk for what goes next, at most max messages. */
+void lanes_refill(struct bridge *b, struct upstream *u, uint32_t max);
+
 /* ---- subscribe.c ------------------------------------------------------------------ */
 
 void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet *p,
@@ -733,6 +789,8 @@ void queue_refill(struct bridge *b, struct queue *q, uint32_t low, uint32_t coun
 bool queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event *event);
 
 struct message *queue_find(const struct queue *q, uint64_t seq);
+/* Whether a stored message of the queue that is not done with is on disk only. */
+bool queue_is_on_disk(const struct queue *q, uint64_t seq);
 uint64_t queue_count(const struct queue *q);
 
 /* Takes it out of the queue and frees it; does not emit FORGET. */
@@ -789,6 +847,7 @@ uint64_t discover_deadline(const struct bridge *b);
 /* ---- restore.c -------------------------------------------------------------------- */
 
 void restore_record(struct bridge *b, const struct bridge_record *r);
+void restore_waiting(struct bridge *b, const struct bridge_event *event);
 void restore_queue(struct bridge *b, const struct bridge_event *event);
 void restore_open(struct bridge *b, const struct bridge_event *event);
 void restore_start(struct bridge *b);

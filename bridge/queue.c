@@ -17,6 +17,7 @@ struct bridge_message queue_message(const struct queue *q, const struct message 
         .flags = m->flags,
         .mid = m->mid,
         .class = m->class,
+        .link = m->link,
         .topic = name_bytes(m->topic),
         .payload = sn_bytes(m->payload, m->len),
     };
@@ -32,7 +33,7 @@ uint64_t queue_count(const struct queue *q)
     return q->in_memory + q->on_disk;
 }
 
-static struct message *copy(struct bridge *b, const struct bridge_message *from)
+static struct message *copy(struct bridge *b, struct queue *q, const struct bridge_message *from)
 {
     struct message *m = arena_take(&b->arena, sizeof(*m) + from->payload.len);
     if (m == NULL)
@@ -51,6 +52,8 @@ static struct message *copy(struct bridge *b, const struct bridge_message *from)
     m->qos = from->qos;
     m->flags = from->flags;
     m->class = from->class;
+    m->link = from->link;
+    m->queue = q;
     m->stored = from->qos > 0;
     if (m->len > 0)
         memcpy(m->payload, from->payload.data, m->len);
@@ -72,9 +75,27 @@ static void link_message(struct queue *q, struct message *m)
 
 static void leave_on_disk(struct queue *q, uint64_t seq)
 {
-    if (q->on_disk++ == 0)
+    if (q->on_disk == 0 || seq < q->disk_from)
         q->disk_from = seq;
-    q->disk_last = seq;
+    if (q->on_disk++ == 0 || seq > q->disk_last)
+        q->disk_last = seq;
+}
+
+/* A queue that goes from the newest back keeps the newest in memory: what was
+ * there and is not under way makes room. */
+static void make_room(struct bridge *b, struct queue *q)
+{
+    for (struct message *m = q->head, *next; m != NULL; m = next) {
+        next = m->next;
+        if (!m->stored || m->published)
+            continue;
+        leave_on_disk(q, m->seq);
+        queue_remove(b, q, m);
+    }
+    q->next_out = NULL;
+    for (struct message *m = q->head; m != NULL; m = m->next)
+        if (!m->published)
+            q->next_out = m;
 }
 
 struct message *queue_append(struct bridge *b, struct queue *q, const struct bridge_message *from,
@@ -84,12 +105,14 @@ struct message *queue_append(struct bridge *b, struct queue *q, const struct bri
     if (store) {
         bridge_emit(b, &(struct bridge_action){
                            .type = BRIDGE_DO_STORE, .lazy = lazy, .store.message = *from});
-        if (q->on_disk > 0 || q->in_memory >= memory_max) {
+        if (q->newest && q->in_memory >= memory_max && !q->fetching)
+            make_room(b, q);
+        else if (!q->newest && (q->on_disk > 0 || q->in_memory >= memory_max)) {
             leave_on_disk(q, from->seq);
             return NULL;
         }
     }
-    struct message *m = copy(b, from);
+    struct message *m = copy(b, q, from);
     if (m != NULL)
         link_message(q, m);
     else if (store)
@@ -105,7 +128,10 @@ void queue_refill(struct bridge *b, struct queue *q, uint32_t low, uint32_t coun
     q->fetch_last = q->disk_last;
     bridge_emit(b, &(struct bridge_action){
                        .type = BRIDGE_DO_FETCH,
-                       .fetch = {.queue = q->id, .from = q->disk_from, .count = count}});
+                       .fetch = {.which = q->newest ? BRIDGE_FETCH_NEWEST : BRIDGE_FETCH_OLDEST,
+                                 .queue = q->id,
+                                 .from = q->newest ? q->disk_last : q->disk_from,
+                                 .count = count}});
 }
 
 struct message *queue_front(struct bridge *b, struct queue *q)
@@ -122,30 +148,43 @@ bool queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event 
     q->fetching = false;
     for (size_t i = 0; i < event->fetched.count && q->on_disk > 0; i++) {
         const struct bridge_message *from = &event->fetched.messages[i];
-        if (from->seq < q->disk_from)
+        if (from->seq < q->disk_from || from->seq > q->disk_last)
             continue;
-        struct message *m = copy(b, from);
+        struct message *m = copy(b, q, from);
         if (m == NULL) {
             bridge_note(b, BRIDGE_NOTE_MEMORY_FULL, queue_owner(b, q), sn_bytes(NULL, 0),
                         q->on_disk);
-            q->disk_from = from->seq;
+            *(q->newest ? &q->disk_last : &q->disk_from) = from->seq;
             q->starved_until_ms = b->now_ms + STARVED_MS;
             return false;
         }
         link_message(q, m);
+        if (bridge_queue_is_up(q->id))
+            lanes_kept(q, m);
         q->on_disk--;
-        q->disk_from = from->seq + 1;
+        if (q->newest)
+            q->disk_last = from->seq - 1;
+        else
+            q->disk_from = from->seq + 1;
     }
     /* The disk says that there is no more, and nothing was added meanwhile. */
-    if (event->fetched.end && q->on_disk > 0 && q->fetch_last == q->disk_last) {
+    if (event->fetched.end && q->on_disk > 0 && q->disk_last <= q->fetch_last) {
         bridge_note(b, BRIDGE_NOTE_ROWS_MISSING, queue_owner(b, q), sn_bytes(NULL, 0), q->on_disk);
         struct bridge_account *account =
             bridge_queue_is_up(q->id) ? &b->status.up : &b->status.down;
         account->dropped += q->on_disk;
         account->queued -= q->on_disk;
+        struct upstream *u = upstream_with_queue(b, q->id);
+        if (u != NULL)
+            lanes_missing(u, q);
         q->on_disk = 0;
     }
     return true;
+}
+
+bool queue_is_on_disk(const struct queue *q, uint64_t seq)
+{
+    return q->on_disk > 0 && seq >= q->disk_from && seq <= q->disk_last;
 }
 
 struct message *queue_find(const struct queue *q, uint64_t seq)
@@ -158,6 +197,8 @@ struct message *queue_find(const struct queue *q, uint64_t seq)
 
 void queue_remove(struct bridge *b, struct queue *q, struct message *m)
 {
+    if (q->next_out == m)
+        lanes_advance(q);
     *(m->prev == NULL ? &q->head : &m->prev->next) = m->next;
     *(m->next == NULL ? &q->tail : &m->next->prev) = m->prev;
     q->in_memory--;

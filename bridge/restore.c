@@ -326,11 +326,18 @@ void restore_record(struct bridge *b, const struct bridge_record *r)
 static struct queue *queue_of(struct bridge *b, uint32_t id)
 {
     struct session *s = clients_find_number(b, bridge_queue_session(id));
-    if (id == BRIDGE_QUEUE_BROKER)
-        return &b->shared.queue;
+    if (bridge_queue_is_up(id) && bridge_queue_session(id) == 0)
+        return lanes_find(&b->shared, id);
     if (s == NULL || (bridge_queue_is_up(id) && s->own == NULL && !upstream_add(b, s)))
         return NULL;
     return bridge_queue_is_up(id) ? &s->own->queue : &s->queue;
+}
+
+void restore_waiting(struct bridge *b, const struct bridge_event *event)
+{
+    const uint32_t id = event->waiting.queue;
+    if (queue_of(b, id) != NULL && bridge_queue_is_up(id))
+        lanes_restore(b, upstream_with_queue(b, id), event);
 }
 
 void restore_queue(struct bridge *b, const struct bridge_event *event)

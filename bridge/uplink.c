@@ -4,9 +4,7 @@
 
 #include "mqttsn/topic.h"
 
-#define INFLIGHT0_MAX 2000 /* QoS 0 messages handed to the broker and not yet written */
-#define REFILL_COUNT  256  /* messages per FETCH */
-#define REFUSED       0x80 /* the broker's codes from here on are final */
+#define REFUSED 0x80 /* the broker's codes from here on are final */
 
 /* ---- exchanges ---------------------------------------------------------------- */
 
@@ -202,33 +200,48 @@ static uint32_t live_max(const struct bridge *b, const struct upstream *u)
     return u->session == NULL || all < UPSTREAM_OWN_LIVE ? all : UPSTREAM_OWN_LIVE;
 }
 
-/* Puts an accepted message into the queue to the broker. */
-static struct message *enqueue(struct bridge *b, struct upstream *u, const struct bridge_message *m)
+/* How many messages the queue may hold in memory, that is what all may, less the others. */
+static uint32_t memory_max(const struct bridge *b, struct upstream *u, const struct queue *q)
 {
+    uint32_t others = 0;
+    if (q->live)
+        return UINT32_MAX; /* lanes_choose() has seen to it */
+    for (uint32_t i = 0; i < lanes_count(u); i++)
+        if (lanes_at(u, i) != q && !lanes_at(u, i)->live)
+            others += lanes_at(u, i)->in_memory;
+    return others < live_max(b, u) ? live_max(b, u) - others : 0;
+}
+
+/* Puts an accepted message into its queue to the broker. */
+static struct message *enqueue(struct bridge *b, struct upstream *u, struct name *topic,
+                               const struct bridge_message *m)
+{
+    struct queue *q = lanes_find(u, m->queue);
     /* With the broker there, a QoS 1 message races to it and to the disk: who
      * confirms first releases the acknowledgement, and a message that the broker
      * confirmed first is never written. */
-    const bool lazy = m->qos == 1 && upstream_is_up(u);
-    struct message *kept = queue_append(b, &u->queue, m, live_max(b, u), lazy);
+    const bool races = upstream_is_up(u) && q->on_disk == 0;
+    struct message *kept = queue_append(b, q, m, memory_max(b, u, q), m->qos == 1 && races);
     if (m->qos == 0 && kept == NULL)
         return NULL;
+    lanes_entered(u, q, topic, m->payload.len);
     b->status.up.accepted++;
     b->status.up.queued++;
     if (m->qos == 0)
         u->qos0_waiting++;
-    if (kept != NULL && u->next_publish == NULL)
-        u->next_publish = kept;
+    if (kept != NULL)
+        lanes_kept(q, kept);
     return kept;
 }
 
 static void publish_qos0(struct bridge *b, struct upstream *u, struct session *s,
-                         struct bridge_message *m)
+                         struct name *topic, struct bridge_message *m)
 {
     uint64_t limit = live_max(b, u);
     if (!upstream_is_up(u) && (u->session == NULL || b->config->qos0_backlog < limit))
         limit = b->config->qos0_backlog;
     m->seq = bridge_next_seq(b);
-    if (u->qos0_waiting >= limit || enqueue(b, u, m) == NULL) {
+    if (u->qos0_waiting >= limit || enqueue(b, u, topic, m) == NULL) {
         bridge_note(b, BRIDGE_NOTE_UP_DROPPED_QOS0, s, m->topic, 0);
         b->status.up.accepted++;
         b->status.up.dropped++;
@@ -275,11 +288,14 @@ static bool is_repeat(struct bridge *b, struct session *s, const struct sn_packe
 }
 
 static struct exchange *open_exchange(struct bridge *b, const struct upstream *u, struct session *s,
-                                      const struct bridge_message *m)
+                                      struct name *topic, const struct bridge_message *m)
 {
     struct exchange *e = is_full(b, u) ? NULL : exchanges_add(b, s, m->mid);
     if (e != NULL && !await_add(b, (struct await){.kind = m->qos == 1 ? AWAIT_PUBACK : AWAIT_PUBREC,
                                                   .ticket = m->seq,
+                                                  .topic = topic,
+                                                  .queue = m->queue,
+                                                  .bytes = (uint32_t)m->payload.len,
                                                   .session = s->number,
                                                   .mid = m->mid})) {
         exchanges_remove(b, e);
@@ -289,7 +305,7 @@ static struct exchange *open_exchange(struct bridge *b, const struct upstream *u
 }
 
 static void publish_qos12(struct bridge *b, struct upstream *u, struct session *s,
-                          const struct sn_packet *p, struct bridge_message *m)
+                          struct name *topic, const struct sn_packet *p, struct bridge_message *m)
 {
     const uint16_t mid = p->publish.mid;
     const uint32_t hash = exchange_hash(b, m->topic, m->payload);
@@ -297,18 +313,18 @@ static void publish_qos12(struct bridge *b, struct upstream *u, struct session *
         return;
     make_room(b, s);
     m->seq = bridge_next_seq(b);
-    struct exchange *e = open_exchange(b, u, s, m);
+    struct exchange *e = open_exchange(b, u, s, topic, m);
     if (e == NULL) {
         bridge_note(b, BRIDGE_NOTE_UP_CONGESTION, s, m->topic, mid);
         puback(b, s, p->publish.tid, mid, SN_CONGESTION);
         return;
     }
     e->seq = m->seq;
-    e->queue = u->queue.id;
+    e->queue = m->queue;
     e->tid = p->publish.tid;
     e->qos = m->qos;
     e->hash = hash;
-    struct message *kept = enqueue(b, u, m);
+    struct message *kept = enqueue(b, u, topic, m);
     if (kept != NULL) {
         kept->exchange = e;
         e->message = kept;
@@ -342,7 +358,7 @@ void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer
     struct upstream *u = upstream_of(b, s);
     const uint8_t class = name_class(b, topic);
     struct bridge_message m = {
-        .queue = u->queue.id,
+        .queue = lanes_choose(b, u, topic, class)->id,
         .session = s == NULL ? 0 : s->number,
         .received_ms = b->now_ms,
         .expires_ms = classes_expires_ms(classes_at(b->config, class), b->now_ms, 0, 0),
@@ -354,9 +370,9 @@ void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer
         .payload = p->publish.data,
     };
     if (m.qos == 0)
-        publish_qos0(b, u, s, &m);
+        publish_qos0(b, u, s, topic, &m);
     else
-        publish_qos12(b, u, s, p, &m);
+        publish_qos12(b, u, s, topic, p, &m);
     name_put(b, topic);
 }
 
@@ -366,7 +382,7 @@ void uplink_will(struct bridge *b, const struct session *s)
     const uint8_t class = name_class(b, s->will.topic);
     const struct bridge_message m = {
         .seq = bridge_next_seq(b),
-        .queue = u->queue.id,
+        .queue = lanes_choose(b, u, s->will.topic, class)->id,
         .session = s->number,
         .received_ms = b->now_ms,
         .expires_ms = classes_expires_ms(classes_at(b->config, class), b->now_ms, 0, 0),
@@ -377,12 +393,12 @@ void uplink_will(struct bridge *b, const struct session *s)
         .topic = name_bytes(s->will.topic),
         .payload = blob_bytes(s->will.message),
     };
-    if (m.qos == 0 ? enqueue(b, u, &m) == NULL : is_full(b, u)) {
+    if (m.qos == 0 ? enqueue(b, u, s->will.topic, &m) == NULL : is_full(b, u)) {
         bridge_note(b, BRIDGE_NOTE_UP_CONGESTION, s, m.topic, 0);
         b->status.up.accepted++;
         b->status.up.dropped++;
     } else if (m.qos > 0) {
-        enqueue(b, u, &m);
+        enqueue(b, u, s->will.topic, &m);
     }
     uplink_pump(b, u);
 }
@@ -451,8 +467,9 @@ void uplink_failed(struct bridge *b, const struct await *a)
 {
     struct session *s = clients_find_number(b, a->session);
     struct exchange *e = s == NULL ? NULL : exchanges_find(s, a->mid);
-    struct upstream *u = e != NULL ? upstream_with_queue(b, e->queue) : upstream_of(b, s);
-    struct message *m = queue_find(&u->queue, a->ticket);
+    struct upstream *u = upstream_with_queue(b, a->queue);
+    struct queue *q = u == NULL ? NULL : lanes_find(u, a->queue);
+    struct message *m = q == NULL ? NULL : queue_find(q, a->ticket);
     if (m != NULL && m->qos == 1 && m->published) {
         m->stored = false;
         return;
@@ -462,15 +479,14 @@ void uplink_failed(struct bridge *b, const struct await *a)
         puback(b, s, e->tid, e->mid, SN_CONGESTION);
         exchanges_remove(b, e);
     }
-    if (m != NULL) {
-        if (u->next_publish == m)
-            u->next_publish = m->next;
-        queue_remove(b, &u->queue, m);
-    } else if (u->queue.on_disk > 0 && a->ticket >= u->queue.disk_from) {
-        u->queue.on_disk--;
-    } else {
+    const bool on_disk = q != NULL && queue_is_on_disk(q, a->ticket);
+    if (m == NULL && !on_disk)
         return; /* the broker has it */
-    }
+    lanes_left(b, u, q, a->topic, a->bytes);
+    if (m != NULL)
+        queue_remove(b, q, m);
+    else
+        q->on_disk--;
     b->status.up.accepted--;
     b->status.up.queued--;
 }
@@ -493,18 +509,18 @@ static void answer_exchange(struct bridge *b, struct exchange *e, uint8_t code)
 static void settle(struct bridge *b, struct upstream *u, struct message *m, uint8_t code)
 {
     struct exchange *e = m->exchange;
+    struct queue *q = m->queue;
     b->status.up.queued--;
-    if (u->next_publish == m)
-        u->next_publish = m->next;
+    lanes_left(b, u, q, m->topic, m->len);
     if (m->qos == 0)
         u->qos0_waiting--;
     if (e != NULL && e->qos == 2 && !e->releasing && (code < REFUSED || e->acked)) {
         /* The sensor may still repeat it: the row stays as the memory of that. */
         e->delivered = true;
         mark(b, e, BRIDGE_FLAG_DELIVERED);
-        queue_remove(b, &u->queue, m);
+        queue_remove(b, q, m);
     } else {
-        queue_forget(b, &u->queue, m, m->qos == 1);
+        queue_forget(b, q, m, m->qos == 1);
     }
     if (e != NULL && (e->qos == 1 || !e->releasing))
         answer_exchange(b, e, code);
@@ -518,19 +534,6 @@ static void drop_expired(struct bridge *b, struct upstream *u, struct message *m
     settle(b, u, m, 0);
 }
 
-static bool may_publish(const struct bridge *b, const struct upstream *u, const struct message *m)
-{
-    if (u->queue.on_disk > 0 && m->seq >= u->queue.disk_from)
-        return false; /* older ones are still on the disk */
-    if (m->qos == 0)
-        return u->inflight0 < INFLIGHT0_MAX;
-    if (u->inflight >= u->window)
-        return false;
-    /* Exactly once: were it at the broker and not on the disk at a crash, the
-     * sensor's repeat would be taken for a new message. */
-    return m->qos == 1 || m->seq <= b->durable;
-}
-
 /* What the broker may keep it for: at least a second, for it has not expired. */
 static uint32_t expiry_left_s(const struct bridge *b, const struct message *m)
 {
@@ -542,8 +545,8 @@ static uint32_t expiry_left_s(const struct bridge *b, const struct message *m)
 
 static void publish(struct bridge *b, struct upstream *u, struct message *m)
 {
-    u->next_publish = m->next;
     m->published = true;
+    lanes_advance(m->queue);
     if (m->qos == 0)
         u->inflight0++;
     else
@@ -553,7 +556,7 @@ static void publish(struct bridge *b, struct upstream *u, struct message *m)
                               .publish = {.conn = u->conn,
                                           .expiry_s = expiry_left_s(b, m),
                                           .link = s == NULL ? UINT16_MAX : s->link,
-                                          .message = queue_message(&u->queue, m)}};
+                                          .message = queue_message(m->queue, m)}};
     if (a.publish.message.qos > u->max_qos)
         a.publish.message.qos = u->max_qos;
     bridge_emit(b, &a);
@@ -563,21 +566,20 @@ void uplink_pump(struct bridge *b, struct upstream *u)
 {
     if (!upstream_is_open(u) || b->stopping)
         return;
-    while (u->next_publish != NULL && may_publish(b, u, u->next_publish)) {
-        struct message *m = u->next_publish;
+    struct queue *q;
+    while ((q = lanes_next(b, u)) != NULL) {
+        struct message *m = q->next_out;
         if (m->expires_ms != 0 && m->expires_ms <= b->now_ms)
             drop_expired(b, u, m);
         else
             publish(b, u, m);
     }
-    if (u->next_publish != NULL && u->next_publish->seq > b->durable && !u->awaits_disk) {
+    if (lanes_await_disk(b, u) && !u->awaits_disk) {
         u->awaits_disk = true;
         u->disk_next = b->disk_first;
         b->disk_first = u;
     }
-    /* QoS 0 messages are in memory, however many wait behind those on the disk. */
-    queue_refill(b, &u->queue, u->inflight + (uint32_t)u->qos0_waiting + REFILL_COUNT / 2,
-                 live_max(b, u) < REFILL_COUNT ? live_max(b, u) : REFILL_COUNT);
+    lanes_refill(b, u, live_max(b, u));
 }
 
 void uplink_leave_disk(struct bridge *b, struct upstream *u)
@@ -604,21 +606,16 @@ void uplink_stored(struct bridge *b)
 
 void uplink_fetched(struct bridge *b, struct upstream *u, const struct bridge_event *event)
 {
-    if (!queue_fetched(b, &u->queue, event) && upstream_is_up(u))
-        timers_set(&b->timers, &u->timer, u->queue.starved_until_ms);
-    for (struct message *m = u->queue.head; m != NULL; m = m->next) {
-        if (m->published)
-            continue;
-        if (u->next_publish == NULL || m->seq < u->next_publish->seq)
-            u->next_publish = m;
-        break;
-    }
+    struct queue *q = lanes_find(u, event->fetched.queue);
+    if (!queue_fetched(b, q, event) && upstream_is_up(u))
+        timers_set(&b->timers, &u->timer, q->starved_until_ms);
+    lanes_recount(b, u);
     /* QoS 2 exchanges go on with their message in memory again. */
     for (size_t i = 0; i < event->fetched.count; i++) {
         const struct bridge_message *from = &event->fetched.messages[i];
         struct session *s = from->qos == 2 ? clients_find_number(b, from->session) : NULL;
         struct exchange *e = s == NULL ? NULL : exchanges_find(s, from->mid);
-        struct message *m = e != NULL && e->seq == from->seq ? queue_find(&u->queue, e->seq) : NULL;
+        struct message *m = e != NULL && e->seq == from->seq ? queue_find(q, e->seq) : NULL;
         if (m != NULL) {
             e->message = m;
             m->exchange = e;
@@ -631,10 +628,8 @@ void uplink_fetched(struct bridge *b, struct upstream *u, const struct bridge_ev
 
 void uplink_delivered(struct bridge *b, struct upstream *u, uint64_t seq, uint8_t code)
 {
-    struct message *m = u->queue.head;
-    while (m != NULL && m->published && m->seq != seq)
-        m = m->next;
-    if (m == NULL || m->seq != seq)
+    struct message *m = lanes_find_published(u, seq);
+    if (m == NULL)
         return; /* decided before the connection was lost and counted then */
 
     if (m->published && m->qos == 0)
@@ -653,22 +648,28 @@ void uplink_delivered(struct bridge *b, struct upstream *u, uint64_t seq, uint8_
     upstream_settled(b, u);
 }
 
+static void take_back(struct bridge *b, struct upstream *u, struct message *m)
+{
+    m->published = false;
+    if (m->qos == 0) { /* at most once: perhaps it arrived, it is not sent again */
+        bridge_note(b, BRIDGE_NOTE_UP_DROPPED_QOS0, clients_find_number(b, m->session),
+                    name_bytes(m->topic), 0);
+        b->status.up.dropped++;
+        settle(b, u, m, 0);
+    }
+}
+
 void uplink_down(struct bridge *b, struct upstream *u)
 {
     u->inflight = 0;
     u->inflight0 = 0;
-    struct message *next;
-    for (struct message *m = u->queue.head; m != NULL && m->published; m = next) {
-        next = m->next;
-        m->published = false;
-        if (m->qos == 0) { /* at most once: perhaps it arrived, it is not sent again */
-            bridge_note(b, BRIDGE_NOTE_UP_DROPPED_QOS0, clients_find_number(b, m->session),
-                        name_bytes(m->topic), 0);
-            b->status.up.dropped++;
-            b->status.up.queued--;
-            u->qos0_waiting--;
-            queue_remove(b, &u->queue, m);
+    for (uint32_t i = 0; i < lanes_count(u); i++) {
+        struct queue *q = lanes_at(u, i);
+        for (struct message *m = q->head, *next; m != NULL; m = next) {
+            next = m->next;
+            if (m->published)
+                take_back(b, u, m);
         }
+        lanes_rewind(q);
     }
-    u->next_publish = u->queue.head;
 }

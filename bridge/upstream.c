@@ -354,7 +354,7 @@ void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event
     u->window = event->up.window;
     u->max_qos = event->up.max_qos;
     if (s == NULL) {
-        bridge_note(b, BRIDGE_NOTE_BROKER_UP, NULL, sn_bytes(NULL, 0), queue_count(&u->queue));
+        bridge_note(b, BRIDGE_NOTE_BROKER_UP, NULL, sn_bytes(NULL, 0), u->waiting);
         discover_broker(b, true);
     } else {
         b->connecting--;

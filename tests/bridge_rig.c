@@ -47,6 +47,7 @@ struct op {
 };
 
 struct fetch {
+    enum bridge_fetch which;
     uint32_t queue;
     struct row *rows;
     size_t count;
@@ -60,7 +61,8 @@ struct taken {
     uint32_t hash; /* of its payload */
     uint64_t seq;
     bool acked;
-    bool at_broker;
+    uint64_t expires_ms;
+    bool settled; /* the broker has it, or it was dropped as a class says */
 };
 
 /* Copies of one broker message; its token must wait for all of them. */
@@ -74,7 +76,8 @@ struct published {
     uint64_t seq;
     uint32_t conn;
     uint8_t qos;
-    uint32_t life; /* of the process that was told DELIVERED; 0: undecided */
+    uint32_t life;  /* of the process that was told DELIVERED; 0: undecided */
+    uint32_t topic; /* its hash */
 };
 
 /* One broker connection. */
@@ -87,6 +90,7 @@ struct conn {
     uint32_t attempt;
     uint16_t window;
 };
+#define LOST UINT32_MAX /* the life of one that became undecided with its connection */
 
 struct rig {
     struct rig_options o;
@@ -380,14 +384,18 @@ static const char *via(uint32_t conn)
     return name;
 }
 
-static const char *for_queue(uint32_t queue)
+/* Where a test is about lanes, a queue to the broker is told by class and lane. */
+static const char *for_queue(const struct rig *r, uint32_t queue)
 {
     static char name[32];
     name[0] = '\0';
-    if (queue >= BRIDGE_QUEUE_OWN)
+    if (bridge_queue_is_up(queue) && bridge_queue_session(queue) != 0)
         return via(bridge_queue_session(queue));
-    if (queue != BRIDGE_QUEUE_BROKER)
+    if (!bridge_queue_is_up(queue))
         snprintf(name, sizeof(name), " for %" PRIu32, queue);
+    else if (r->o.lanes)
+        snprintf(name, sizeof(name), " in %s%" PRIu32, queue & BRIDGE_LANE_LIVE ? "live " : "",
+                 queue & 0xFF);
     return name;
 }
 
@@ -431,7 +439,7 @@ static void say_frame(struct rig *r, const char *peer, const struct sn_packet *p
 static void say_message(struct rig *r, const char *verb, const struct bridge_message *m,
                         const char *end)
 {
-    say(r, "%s %" PRIu64 "%s qos=%u%s %s '%s'%s", verb, m->seq, for_queue(m->queue), m->qos,
+    say(r, "%s %" PRIu64 "%s qos=%u%s %s '%s'%s", verb, m->seq, for_queue(r, m->queue), m->qos,
         m->flags & BRIDGE_FLAG_RETAIN ? " retain" : "", text(m->topic).c, text(m->payload).c, end);
 }
 
@@ -460,12 +468,12 @@ static void say_action(struct rig *r, const struct bridge_action *a)
         say_message(r, "store", &a->store.message, lazy(a));
         return;
     case BRIDGE_DO_MARK:
-        say(r, "mark %" PRIu64 "%s%s%s%s", a->row.seq, for_queue(a->row.queue),
+        say(r, "mark %" PRIu64 "%s%s%s%s", a->row.seq, for_queue(r, a->row.queue),
             a->row.flags & BRIDGE_FLAG_RELEASED ? " released" : "",
             a->row.flags & BRIDGE_FLAG_DELIVERED ? " delivered" : "", lazy(a));
         return;
     case BRIDGE_DO_FORGET:
-        say(r, "forget %" PRIu64 "%s%s", a->row.seq, for_queue(a->row.queue), lazy(a));
+        say(r, "forget %" PRIu64 "%s%s", a->row.seq, for_queue(r, a->row.queue), lazy(a));
         return;
     case BRIDGE_DO_SAVE:
         say_record(r, "save", a);
@@ -474,7 +482,11 @@ static void say_action(struct rig *r, const struct bridge_action *a)
         say_record(r, "erase", a);
         return;
     case BRIDGE_DO_FETCH:
-        say(r, "fetch%s from %" PRIu64, for_queue(a->fetch.queue), a->fetch.from);
+        if (a->fetch.which == BRIDGE_FETCH_EXPIRED)
+            say(r, "fetch expired");
+        else
+            say(r, "fetch%s %s %" PRIu64, for_queue(r, a->fetch.queue),
+                a->fetch.which == BRIDGE_FETCH_NEWEST ? "back from" : "from", a->fetch.from);
         return;
     case BRIDGE_DO_CONNECT:
         say_connect(r, a);
@@ -520,7 +532,7 @@ static uint32_t hash_of(struct sn_bytes text)
 
 static bool is_safe(struct rig *r, const struct taken *t)
 {
-    if (t->at_broker)
+    if (t->settled || (t->expires_ms != 0 && t->expires_ms <= r->now_ms))
         return true;
     for (size_t i = 0; i < r->disk.row_count; i++)
         if (bridge_queue_is_up(r->disk.rows[i].m.queue) && r->disk.rows[i].m.seq == t->seq)
@@ -635,6 +647,17 @@ static void sent(struct rig *r, const struct bridge_action *a)
         acknowledged(r, peer, p.mid);
 }
 
+/* What gives way to newer ones may be forgotten although it was acknowledged and
+ * the broker has not had it. */
+static void done_by_policy(struct rig *r, const struct row *row)
+{
+    if (row == NULL || !bridge_queue_is_up(row->m.queue))
+        return;
+    const bool gives_way = classes_at(&r->o.config, row->m.class)->keep == BRIDGE_KEEP_NEWEST;
+    for (size_t i = 0; i < r->taken_count && gives_way; i++)
+        r->taken[i].settled |= r->taken[i].seq == row->m.seq;
+}
+
 static void handed_over(struct rig *r, const struct bridge_action *a, uint64_t ticket)
 {
     if (ticket <= r->last_ticket)
@@ -649,7 +672,10 @@ static void handed_over(struct rig *r, const struct bridge_action *a, uint64_t t
         if (bridge_queue_is_up(m->queue) && r->frame_from != NULL && m->mid != 0) {
             r->taken = grown(r->taken, r->taken_count, sizeof(*r->taken));
             struct taken *t = &r->taken[r->taken_count++];
-            *t = (struct taken){.mid = m->mid, .hash = hash_of(m->payload), .seq = m->seq};
+            *t = (struct taken){.mid = m->mid,
+                                .hash = hash_of(m->payload),
+                                .seq = m->seq,
+                                .expires_ms = m->expires_ms};
             snprintf(t->peer, sizeof(t->peer), "%s", r->frame_from);
         } else if (!bridge_queue_is_up(m->queue) && r->message_token != 0) {
             r->owed = grown(r->owed, r->owed_count, sizeof(*r->owed));
@@ -659,6 +685,7 @@ static void handed_over(struct rig *r, const struct bridge_action *a, uint64_t t
     } else if (a->type == BRIDGE_DO_MARK || a->type == BRIDGE_DO_FORGET) {
         op.row = row_of(&(struct bridge_message){
             .queue = a->row.queue, .seq = a->row.seq, .flags = a->row.flags});
+        done_by_policy(r, row_find(&r->view, a->row.queue, a->row.seq));
         if (row_find(&r->view, a->row.queue, a->row.seq) == NULL && r->refusals == 0)
             fail(r, "seq %" PRIu64 " is marked or forgotten and was not stored", a->row.seq);
     } else {
@@ -669,19 +696,35 @@ static void handed_over(struct rig *r, const struct bridge_action *a, uint64_t t
     apply(&r->view, &op);
 }
 
+static bool is_fetched(const struct bridge_action *a, const struct bridge_message *m)
+{
+    if (m->flags & BRIDGE_FLAG_DELIVERED)
+        return false;
+    switch (a->fetch.which) {
+    case BRIDGE_FETCH_OLDEST:
+        return m->queue == a->fetch.queue && m->seq >= a->fetch.from;
+    case BRIDGE_FETCH_NEWEST:
+        return m->queue == a->fetch.queue && m->seq <= a->fetch.from;
+    case BRIDGE_FETCH_EXPIRED:
+        return m->expires_ms != 0 && m->expires_ms <= a->fetch.from;
+    }
+    return false;
+}
+
 static void fetch(struct rig *r, const struct bridge_action *a)
 {
-    struct fetch f = {.queue = a->fetch.queue, .end = true};
-    for (size_t i = row_place(&r->view, a->fetch.queue, a->fetch.from);
-         i < r->view.row_count && r->view.rows[i].m.queue == a->fetch.queue; i++) {
-        if (r->view.rows[i].m.flags & BRIDGE_FLAG_DELIVERED)
+    struct fetch f = {.which = a->fetch.which, .queue = a->fetch.queue, .end = true};
+    const bool back = a->fetch.which == BRIDGE_FETCH_NEWEST;
+    for (size_t k = 0; k < r->view.row_count; k++) {
+        const struct row *row = &r->view.rows[back ? r->view.row_count - 1 - k : k];
+        if (!is_fetched(a, &row->m))
             continue;
         if (f.count == a->fetch.count) {
             f.end = false;
             break;
         }
         f.rows = grown(f.rows, f.count, sizeof(*f.rows));
-        f.rows[f.count++] = row_of(&r->view.rows[i].m);
+        f.rows[f.count++] = row_of(&row->m);
     }
     r->fetches = grown(r->fetches, r->fetch_count, sizeof(*r->fetches));
     r->fetches[r->fetch_count++] = f;
@@ -698,17 +741,33 @@ static struct conn *conn_of(struct rig *r, uint32_t number)
 
 static void undecide(struct rig *r, uint32_t conn)
 {
-    size_t kept = 0;
     for (size_t i = 0; i < r->published_count; i++)
-        if (r->published[i].life != 0 || r->published[i].conn != conn)
-            r->published[kept++] = r->published[i];
-    r->published_count = kept;
+        if (r->published[i].life == 0 && r->published[i].conn == conn)
+            r->published[i].life = LOST;
+}
+
+/* Order is kept per topic: a message does not go out for the first time after a
+ * newer one of its topic, nor again before one that is undecided. */
+static void check_order(struct rig *r, uint32_t conn, const struct bridge_message *m,
+                        uint32_t topic)
+{
+    bool again = false;
+    for (size_t i = 0; i < r->published_count; i++)
+        again |= r->published[i].seq == m->seq;
+    for (size_t i = 0; i < r->published_count; i++) {
+        const struct published *p = &r->published[i];
+        if (p->conn == conn && p->topic == topic && p->seq > m->seq && (!again || p->life == 0) &&
+            !classes_at(&r->o.config, m->class)->live)
+            fail(r, "seq %" PRIu64 " is published after %" PRIu64, m->seq, p->seq);
+    }
 }
 
 static void publish(struct rig *r, uint32_t number, const struct bridge_message *m)
 {
     const struct conn *conn = conn_of(r, number);
+    const uint32_t topic = table_hash(1, m->topic.data, m->topic.len);
     size_t open = 0;
+    check_order(r, number, m, topic);
     if (!conn->up)
         fail(r, "seq %" PRIu64 " is published while the broker is away", m->seq);
     for (size_t i = 0; i < r->published_count; i++) {
@@ -718,8 +777,6 @@ static void publish(struct rig *r, uint32_t number, const struct bridge_message 
         open += p->life == 0 && p->qos > 0;
         if (p->seq == m->seq && (p->life == 0 || p->life == r->life))
             fail(r, "seq %" PRIu64 " is published twice", m->seq);
-        if (p->life == 0 && p->seq > m->seq)
-            fail(r, "seq %" PRIu64 " is published after %" PRIu64, m->seq, p->seq);
     }
     if (m->qos > 0 && open >= conn->window)
         fail(r, "more than %u messages are undecided", conn->window);
@@ -727,7 +784,7 @@ static void publish(struct rig *r, uint32_t number, const struct bridge_message 
         fail(r, "seq %" PRIu64 " of QoS 2 is published before it is stored", m->seq);
     r->published = grown(r->published, r->published_count, sizeof(*r->published));
     r->published[r->published_count++] =
-        (struct published){.seq = m->seq, .conn = number, .qos = m->qos};
+        (struct published){.seq = m->seq, .conn = number, .qos = m->qos, .topic = topic};
 }
 
 static void accepted(struct rig *r, uint64_t token)
@@ -980,10 +1037,12 @@ bool rig_fetched(struct rig *r)
         abort();
     for (size_t i = 0; i < f.count; i++)
         messages[i] = f.rows[i].m;
-    rig_step(r, &(struct bridge_event){
-                    .type = BRIDGE_ON_FETCHED,
-                    .fetched = {
-                        .queue = f.queue, .messages = messages, .count = f.count, .end = f.end}});
+    rig_step(r, &(struct bridge_event){.type = BRIDGE_ON_FETCHED,
+                                       .fetched = {.which = f.which,
+                                                   .queue = f.queue,
+                                                   .messages = messages,
+                                                   .count = f.count,
+                                                   .end = f.end}});
     free(messages);
     for (size_t i = 0; i < f.count; i++)
         row_free(&f.rows[i]);
@@ -1032,7 +1091,7 @@ void rig_delivered(struct rig *r, uint64_t seq, uint8_t code)
             r->published[i].life = r->life;
     for (size_t i = 0; i < r->taken_count; i++)
         if (r->taken[i].seq == seq)
-            r->taken[i].at_broker = true;
+            r->taken[i].settled = true;
     uint32_t conn = 0;
     for (size_t i = 0; i < r->published_count; i++)
         if (r->published[i].seq == seq)
@@ -1058,6 +1117,15 @@ static void replay_queues(struct rig *r)
                 event.queue.first = m->seq;
             event.queue.last = m->seq;
             event.queue.bytes += m->payload.len;
+            const struct bridge_event waiting = {.type = BRIDGE_ON_WAITING,
+                                                 .waiting = {.queue = m->queue,
+                                                             .seq = m->seq,
+                                                             .session = m->session,
+                                                             .class = m->class,
+                                                             .link = m->link,
+                                                             .topic = m->topic,
+                                                             .bytes = m->payload.len}};
+            bridge_step(r->bridge, r->now_ms, &waiting);
         }
         if (event.queue.count > 0)
             bridge_step(r->bridge, r->now_ms, &event);
@@ -1144,6 +1212,7 @@ void rig_defaults(struct rig_options *o)
                    .max_queue = 20,
                    .max_backlog = 40,
                    .max_live = 20,
+                   .live_share = 80,
                    .max_client_id = 23,
                    .max_connections = 3,
                    .qos0_backlog = 3,

@@ -50,6 +50,7 @@ struct rig_options {
     struct bridge_link_config links[2];
     size_t memory; /* beyond the least; 0: 4 MiB */
     bool quiet;    /* no transcript is made: for the fuzzer */
+    bool lanes;    /* the transcript tells the queues to the broker apart */
     /* Told of every action after the rig has seen it; may be NULL. */
     void (*watch)(void *ctx, const struct bridge_action *a);
     void *ctx;

@@ -88,6 +88,13 @@ struct world {
 static const char *const names[] = {"t/1", "t/2", "t", "$s/1", "pre/one", "ab", "t/1/x/y", "a/two"};
 static const char *const filters[] = {"t/1", "t/+", "#", "+/1", "t/#", "ab", "$s/#", "pre/one"};
 
+static const struct bridge_class_config classes[] = {
+    {.name = "default", .priority = BRIDGE_PRIORITY_STANDARD},
+    {.name = "first", .topics = "t/1 ab", .priority = 0},
+    {.name = "newest", .topics = "t/2, t/1/#", .priority = 5, .live = true, .newest = true},
+    {.name = "short", .topics = "pre/one", .priority = 3, .expire_s = 30},
+};
+
 static void wrong(const char *what, uint32_t number)
 {
     fprintf(stderr, "%s: message %u\n", what, number);
@@ -749,6 +756,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     o.links[1].bits_per_s = how & 16 ? 1200 : 0;
     o.config.awake_messages = how & 32 ? 1 : 0;
     o.config.broker_ack_stored = !(how & 64);
+    o.config.classes = classes;
+    o.config.class_count = how & 128 ? sizeof(classes) / sizeof(classes[0]) : 0;
     o.quiet = true;
     o.watch = watch;
     o.ctx = &w;

@@ -118,11 +118,318 @@ static void messages_to_sensors_expire_by_class_and_by_the_brokers_word(void **s
             "    a < PUBLISH qos=1 short='AB' mid=8 data='4'\n");
 }
 
+/* ---- lanes --------------------------------------------------------------------------- */
+
+static void change_lanes(struct rig_options *o)
+{
+    o->lanes = true;
+}
+
+static int lanes(void **state)
+{
+    return begin_with(state, change_lanes);
+}
+
+/* Whoever has nothing waiting does not wait; whoever has keeps the order. */
+static void only_topics_with_a_backlog_wait_behind_it(void **state)
+{
+    struct rig *r = *state;
+    connect_a(r);
+    play(r, "a > PUBLISH qos=1 short='T1' mid=1 data='1'\n"
+            "    store 2 in 0 qos=1 T1 '1'\n"
+            "a > PUBLISH qos=1 short='T2' mid=2 data='2'\n"
+            "    store 3 in 0 qos=1 T2 '2'\n"
+            "stored\n"
+            "    a < PUBACK tid=21553 mid=1 code=accepted\n"
+            "    a < PUBACK tid=21554 mid=2 code=accepted\n"
+            "broker up window 1\n"
+            "    * BROKER_UP\n"
+            "    publish 2 in 0 qos=1 T1 '1'\n"
+            "a > PUBLISH qos=1 short='T1' mid=3 data='3'\n"
+            "    store 4 in 0 qos=1 T1 '3' lazy\n"
+            "a > PUBLISH qos=1 short='T3' mid=4 data='4'\n"
+            "    store 5 in live 0 qos=1 T3 '4' lazy\n"
+            "a > PUBLISH qos=1 short='T3' mid=5 data='5'\n"
+            "    store 6 in live 0 qos=1 T3 '5' lazy\n"
+            "stored\n"
+            "    a < PUBACK tid=21553 mid=3 code=accepted\n"
+            "    a < PUBACK tid=21555 mid=4 code=accepted\n"
+            "    a < PUBACK tid=21555 mid=5 code=accepted\n"
+            "delivered 2\n"
+            "    forget 2 in 0 lazy\n"
+            "    publish 3 in 0 qos=1 T2 '2'\n"
+            "delivered 3\n"
+            "    forget 3 in 0 lazy\n"
+            "    publish 5 in live 0 qos=1 T3 '4'\n"
+            "delivered 5\n"
+            "    forget 5 in live 0 lazy\n"
+            "    publish 6 in live 0 qos=1 T3 '5'\n"
+            "delivered 6\n"
+            "    forget 6 in live 0 lazy\n"
+            "    publish 4 in 0 qos=1 T1 '3'\n"
+            "delivered 4\n"
+            "    forget 4 in 0 lazy\n"
+            "a > PUBLISH qos=1 short='T1' mid=6 data='6'\n"
+            "    store 12 in live 0 qos=1 T1 '6' lazy\n"
+            "    publish 12 in live 0 qos=1 T1 '6'\n");
+}
+
+/* Four of five messages are new ones, as long as there are any. */
+static void both_lanes_have_their_share(void **state)
+{
+    struct rig *r = *state;
+    connect_a(r);
+    play(r, "a > PUBLISH qos=1 short='T1' mid=1 data='1'\n"
+            "    store 2 in 0 qos=1 T1 '1'\n"
+            "a > PUBLISH qos=1 short='T1' mid=2 data='2'\n"
+            "    store 3 in 0 qos=1 T1 '2'\n"
+            "a > PUBLISH qos=1 short='T1' mid=3 data='3'\n"
+            "    store 4 in 0 qos=1 T1 '3'\n"
+            "stored\n"
+            "    a < PUBACK tid=21553 mid=1 code=accepted\n"
+            "    a < PUBACK tid=21553 mid=2 code=accepted\n"
+            "    a < PUBACK tid=21553 mid=3 code=accepted\n"
+            "broker up window 1\n"
+            "    * BROKER_UP\n"
+            "    publish 2 in 0 qos=1 T1 '1'\n"
+            "a > PUBLISH qos=1 short='T2' mid=4 data='4'\n"
+            "    store 5 in live 0 qos=1 T2 '4' lazy\n"
+            "a > PUBLISH qos=1 short='T2' mid=5 data='5'\n"
+            "    store 6 in live 0 qos=1 T2 '5' lazy\n"
+            "a > PUBLISH qos=1 short='T2' mid=6 data='6'\n"
+            "    store 7 in live 0 qos=1 T2 '6' lazy\n"
+            "a > PUBLISH qos=1 short='T2' mid=7 data='7'\n"
+            "    store 8 in live 0 qos=1 T2 '7' lazy\n"
+            "a > PUBLISH qos=1 short='T2' mid=8 data='8'\n"
+            "    store 9 in live 0 qos=1 T2 '8' lazy\n"
+            "stored\n"
+            "    a < PUBACK tid=21554 mid=4 code=accepted\n"
+            "    a < PUBACK tid=21554 mid=5 code=accepted\n"
+            "    a < PUBACK tid=21554 mid=6 code=accepted\n"
+            "    a < PUBACK tid=21554 mid=7 code=accepted\n"
+            "    a < PUBACK tid=21554 mid=8 code=accepted\n"
+            "delivered 2\n"
+            "    forget 2 in 0 lazy\n"
+            "    publish 3 in 0 qos=1 T1 '2'\n"
+            "delivered 3\n"
+            "    forget 3 in 0 lazy\n"
+            "    publish 5 in live 0 qos=1 T2 '4'\n"
+            "delivered 5\n"
+            "    forget 5 in live 0 lazy\n"
+            "    publish 6 in live 0 qos=1 T2 '5'\n"
+            "delivered 6\n"
+            "    forget 6 in live 0 lazy\n"
+            "    publish 7 in live 0 qos=1 T2 '6'\n"
+            "delivered 7\n"
+            "    forget 7 in live 0 lazy\n"
+            "    publish 8 in live 0 qos=1 T2 '7'\n"
+            "delivered 8\n"
+            "    forget 8 in live 0 lazy\n"
+            "    publish 4 in 0 qos=1 T1 '3'\n"
+            "delivered 4\n"
+            "    forget 4 in 0 lazy\n"
+            "    publish 9 in live 0 qos=1 T2 '8'\n"
+            "delivered 9\n"
+            "    forget 9 in live 0 lazy\n");
+}
+
+/* An outage later, what was live is older than what waits, and goes first. */
+static void what_was_live_goes_before_what_came_during_the_outage(void **state)
+{
+    struct rig *r = *state;
+    connect_a(r);
+    play(r, "broker up window 1\n"
+            "    * BROKER_UP\n"
+            "a > PUBLISH qos=1 short='T1' mid=1 data='1'\n"
+            "    store 2 in live 0 qos=1 T1 '1' lazy\n"
+            "    publish 2 in live 0 qos=1 T1 '1'\n"
+            "a > PUBLISH qos=1 short='T1' mid=2 data='2'\n"
+            "    store 3 in live 0 qos=1 T1 '2' lazy\n"
+            "stored\n"
+            "    a < PUBACK tid=21553 mid=1 code=accepted\n"
+            "    a < PUBACK tid=21553 mid=2 code=accepted\n"
+            "broker down\n"
+            "    * BROKER_LOST: gone\n"
+            "a > PUBLISH qos=1 short='T1' mid=3 data='3'\n"
+            "    store 4 in 0 qos=1 T1 '3'\n"
+            "stored\n"
+            "    a < PUBACK tid=21553 mid=3 code=accepted\n"
+            "wait 1000\n"
+            "    +816\n"
+            "    connect broker\n"
+            "broker up window 50\n"
+            "    * BROKER_UP\n"
+            "    publish 2 in live 0 qos=1 T1 '1'\n"
+            "    publish 3 in live 0 qos=1 T1 '2'\n"
+            "    publish 4 in 0 qos=1 T1 '3'\n"
+            "crash\n"
+            "    * RESTORED\n"
+            "    connect broker\n"
+            "a > PUBLISH qos=1 short='T1' mid=4 data='4'\n"
+            "    store 5 in 0 qos=1 T1 '4'\n"
+            "stored\n"
+            "    a < PUBACK tid=21553 mid=4 code=accepted\n"
+            "broker up window 50\n"
+            "    * BROKER_UP\n"
+            "    fetch in 0 from 4\n"
+            "    fetch in live 0 from 2\n"
+            "fetched\n"
+            "fetched\n"
+            "    publish 2 in live 0 qos=1 T1 '1'\n"
+            "    publish 3 in live 0 qos=1 T1 '2'\n"
+            "    publish 4 in 0 qos=1 T1 '3'\n"
+            "    publish 5 in 0 qos=1 T1 '4'\n"
+            "delivered 2\n"
+            "    forget 2 in live 0 lazy\n"
+            "delivered 3\n"
+            "    forget 3 in live 0 lazy\n"
+            "delivered 4\n"
+            "    forget 4 in 0 lazy\n");
+}
+
+/* After a restart the topics of what waits are known before it is read. */
+static void a_restart_knows_which_topics_wait(void **state)
+{
+    struct rig *r = *state;
+    connect_a(r);
+    play(r, "a > PUBLISH qos=1 short='T1' mid=1 data='1'\n"
+            "    store 2 in 0 qos=1 T1 '1'\n"
+            "stored\n"
+            "    a < PUBACK tid=21553 mid=1 code=accepted\n"
+            "crash\n"
+            "    * RESTORED\n"
+            "    connect broker\n"
+            "broker up\n"
+            "    * BROKER_UP\n"
+            "    fetch in 0 from 2\n"
+            "a > PUBLISH qos=1 short='T1' mid=2 data='2'\n"
+            "    store 3 in 0 qos=1 T1 '2'\n"
+            "a > PUBLISH qos=1 short='T2' mid=3 data='3'\n"
+            "    store 4 in live 0 qos=1 T2 '3' lazy\n"
+            "    publish 4 in live 0 qos=1 T2 '3'\n"
+            "stored\n"
+            "    a < PUBACK tid=21553 mid=2 code=accepted\n"
+            "    a < PUBACK tid=21554 mid=3 code=accepted\n"
+            "fetched\n"
+            "    publish 2 in 0 qos=1 T1 '1'\n"
+            "    fetch in 0 from 3\n");
+}
+
+/* Urgent classes go first within each lane. */
+static void classes_go_by_priority(void **state)
+{
+    struct rig *r = *state;
+    connect_a(r);
+    play(r, "a > PUBLISH qos=1 short='CD' mid=1 data='1'\n"
+            "    store 2 in 2 qos=1 CD '1'\n"
+            "a > PUBLISH qos=1 short='T1' mid=2 data='2'\n"
+            "    store 3 in 0 qos=1 T1 '2'\n"
+            "a > PUBLISH qos=1 short='AB' mid=3 data='3'\n"
+            "    store 4 in 1 qos=1 AB '3'\n"
+            "stored\n"
+            "    a < PUBACK tid=17220 mid=1 code=accepted\n"
+            "    a < PUBACK tid=21553 mid=2 code=accepted\n"
+            "    a < PUBACK tid=16706 mid=3 code=accepted\n"
+            "broker up window 1\n"
+            "    * BROKER_UP\n"
+            "    publish 4 in 1 qos=1 AB '3' expiry 60\n"
+            "a > PUBLISH qos=1 short='XY' mid=4 data='4'\n"
+            "    store 5 in live 0 qos=1 XY '4' lazy\n"
+            "stored\n"
+            "    a < PUBACK tid=22617 mid=4 code=accepted\n"
+            "delivered 4\n"
+            "    forget 4 in 1 lazy\n"
+            "    publish 3 in 0 qos=1 T1 '2'\n"
+            "delivered 3\n"
+            "    forget 3 in 0 lazy\n"
+            "    publish 5 in live 0 qos=1 XY '4'\n"
+            "delivered 5\n"
+            "    forget 5 in live 0 lazy\n"
+            "    publish 2 in 2 qos=1 CD '1'\n"
+            "delivered 2\n"
+            "    forget 2 in 2 lazy\n");
+}
+
+static const struct bridge_class_config newest_first[] = {
+    {.name = "default", .priority = BRIDGE_PRIORITY_STANDARD},
+    {.name = "gauge", .topics = "G1, G2", .priority = 3, .live = true, .newest = true},
+};
+
+static void change_newest(struct rig_options *o)
+{
+    o->lanes = true;
+    o->config.classes = newest_first;
+    o->config.class_count = 2;
+    o->config.max_live = 2;
+}
+
+static int newest(void **state)
+{
+    return begin_with(state, change_newest);
+}
+
+/* The backlog drains from its end, on the disk too; what is new does not wait for it. */
+static void the_newest_go_first_where_order_does_not_count(void **state)
+{
+    struct rig *r = *state;
+    connect_a(r);
+    play(r, "a > PUBLISH qos=1 short='G1' mid=1 data='1'\n"
+            "    store 2 in 1 qos=1 G1 '1'\n"
+            "a > PUBLISH qos=1 short='G1' mid=2 data='2'\n"
+            "    store 3 in 1 qos=1 G1 '2'\n"
+            "a > PUBLISH qos=1 short='G1' mid=3 data='3'\n"
+            "    store 4 in 1 qos=1 G1 '3'\n"
+            "a > PUBLISH qos=1 short='G1' mid=4 data='4'\n"
+            "    store 5 in 1 qos=1 G1 '4'\n"
+            "a > PUBLISH qos=1 short='G1' mid=5 data='5'\n"
+            "    store 6 in 1 qos=1 G1 '5'\n"
+            "stored\n"
+            "    a < PUBACK tid=18225 mid=1 code=accepted\n"
+            "    a < PUBACK tid=18225 mid=2 code=accepted\n"
+            "    a < PUBACK tid=18225 mid=3 code=accepted\n"
+            "    a < PUBACK tid=18225 mid=4 code=accepted\n"
+            "    a < PUBACK tid=18225 mid=5 code=accepted\n"
+            "broker up window 1\n"
+            "    * BROKER_UP\n"
+            "    publish 6 in 1 qos=1 G1 '5'\n"
+            "a > PUBLISH qos=1 short='G1' mid=6 data='6'\n"
+            "    store 7 in live 1 qos=1 G1 '6' lazy\n"
+            "stored\n"
+            "    a < PUBACK tid=18225 mid=6 code=accepted\n"
+            "delivered 6\n"
+            "    forget 6 in 1 lazy\n"
+            "    publish 7 in live 1 qos=1 G1 '6'\n"
+            "    fetch in 1 back from 5\n"
+            "delivered 7\n"
+            "    forget 7 in live 1 lazy\n"
+            "fetched\n"
+            "    publish 5 in 1 qos=1 G1 '4'\n"
+            "delivered 5\n"
+            "    forget 5 in 1 lazy\n"
+            "    publish 4 in 1 qos=1 G1 '3'\n"
+            "delivered 4\n"
+            "    forget 4 in 1 lazy\n"
+            "    fetch in 1 back from 3\n"
+            "fetched\n"
+            "    publish 3 in 1 qos=1 G1 '2'\n"
+            "delivered 3\n"
+            "    forget 3 in 1 lazy\n"
+            "    publish 2 in 1 qos=1 G1 '1'\n"
+            "delivered 2\n"
+            "    forget 2 in 1 lazy\n");
+}
+
 #define WITH(test, setup) cmocka_unit_test_setup_teardown(test, setup, end)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        WITH(only_topics_with_a_backlog_wait_behind_it, lanes),
+        WITH(both_lanes_have_their_share, lanes),
+        WITH(what_was_live_goes_before_what_came_during_the_outage, lanes),
+        WITH(a_restart_knows_which_topics_wait, lanes),
+        WITH(classes_go_by_priority, lanes),
+        WITH(the_newest_go_first_where_order_does_not_count, newest),
         WITH(messages_expire_on_their_way_to_the_broker, begin),
         WITH(messages_to_sensors_expire_by_class_and_by_the_brokers_word, begin),
     };

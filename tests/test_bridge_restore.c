@@ -269,7 +269,7 @@ static void missing_messages_to_the_broker_are_counted(void **state)
             "kill\n"
             "    * RESTORED\n"
             "    connect broker\n");
-    rig_lose_row(r, 0, 7);
+    rig_lose_row(r, BRIDGE_QUEUE_LANES | BRIDGE_LANE_LIVE, 7);
     play(r, "broker up\n"
             "    * BROKER_UP\n"
             "    subscribe 1 qos=1 AB\n"

@@ -157,6 +157,7 @@ static void every_key_reaches_its_field(void **state)
                            "max_queue = 10\n"
                            "max_backlog = 1000000000000\n"
                            "max_live = 12\n"
+                           "live_share = 99\n"
                            "qos0_backlog = 13\n"
                            "awake_messages = 14\n"
                            "memory_mb = 15\n"
@@ -183,6 +184,9 @@ static void every_key_reaches_its_field(void **state)
                            "[class alarm]\n"
                            "topics = a/#, +/b\n"
                            "expire_s = 24\n"
+                           "priority = 0\n"
+                           "order = live\n"
+                           "drain = newest\n"
                            "[class default]\n"
                            "expire_s = 25\n"
                            "[link v6]\n"
@@ -232,6 +236,7 @@ static void every_key_reaches_its_field(void **state)
     assert_int_equal(c.bridge.max_queue, 10);
     assert_true(c.bridge.max_backlog == 1000000000000u);
     assert_int_equal(c.bridge.max_live, 12);
+    assert_int_equal(c.bridge.live_share, 99);
     assert_int_equal(c.bridge.qos0_backlog, 13);
     assert_int_equal(c.bridge.awake_messages, 14);
     assert_int_equal(c.memory_mb, 15);
@@ -261,6 +266,11 @@ static void every_key_reaches_its_field(void **state)
     assert_string_equal(c.bridge.classes[1].name, "alarm");
     assert_string_equal(c.bridge.classes[1].topics, "a/#, +/b");
     assert_int_equal(c.bridge.classes[1].expire_s, 24);
+    assert_int_equal(c.bridge.classes[1].priority, 0);
+    assert_true(c.bridge.classes[1].live);
+    assert_true(c.bridge.classes[1].newest);
+    assert_int_equal(c.bridge.classes[0].priority, 3);
+    assert_false(c.bridge.classes[0].live);
 
     assert_int_equal(c.bridge.link_count, 2);
     const struct config_link *l = &c.links[0];
@@ -601,15 +611,17 @@ static void classes_have_names_and_topics_of_their_own(void **state)
             "[class a]\n"
             "[class b]\nexpire_s = 1\n"
             "[class c]\ntopics =\n"
+            "[class d]\ntopics = d\ndrain = newest\n"
             "[class default]\ntopics = a\n" LAN,
             "conf:1: [class]: a class needs a name of 1 to 31 letters, digits, \"-\", \"_\" or "
             "\".\"\n"
             "conf:4: [class a] topics: found \"x/#/y\" (bad-filter), allowed are topic filters\n"
             "conf:5: [class a]: this class stands already in line 3, names must differ\n"
-            "conf:11: [class default] topics: found, but this class is for all that no other "
+            "conf:14: [class default] topics: found, but this class is for all that no other "
             "matches\n"
             "conf:6: [class b] topics: missing, required\n"
-            "conf:9: [class c] topics: missing, required\n");
+            "conf:9: [class c] topics: missing, required\n"
+            "conf:12: [class d] drain: found newest with order = strict, allowed is oldest\n");
 }
 
 static void there_are_only_so_many_classes(void **state)
