@@ -442,6 +442,75 @@ class Capture(Process):
         return len(self.read(sent))
 
 
+class Traffic:
+    """Everything that passes the interfaces while a scenario file runs, so that tshark may judge
+    every frame of every bridge at its end."""
+
+    ports = set()  # of all bridges so far
+
+    def __init__(self, interfaces):
+        if shutil.which("dumpcap") is None or shutil.which("tshark") is None:
+            raise Skip("tshark is not here")
+        if os.getuid() != 0:
+            raise Skip("only root may capture")
+        self.folder = tempfile.mkdtemp(prefix="snbridge-traffic.")
+        self.file = os.path.join(self.folder, "all.pcapng")
+        command = ["dumpcap", "-q", "-f", "udp", "-w", self.file]
+        command += ["-a", "filesize:%d" % Capture.SIZE_KB]
+        for interface in interfaces:
+            command += ["-i", interface]
+        self.log = open(os.path.join(self.folder, "log"), "w+", encoding="utf-8")
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
+        )
+        wait_until(lambda: os.path.exists(self.file) or self.process.poll(), "dumpcap runs")
+
+    def end(self):
+        if self.process.poll() is None:
+            self.catch_up()
+            self.process.send_signal(signal.SIGINT)
+        if self.process.wait(PATIENCE) != 0:
+            self.log.seek(0)
+            raise AssertionError("dumpcap failed:\n" + self.log.read())
+
+    def catch_up(self):
+        """What was sent before this mark is in the file when the mark is."""
+        mark = os.urandom(16)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.sendto(mark, ("127.0.0.1", free_port(socket.SOCK_DGRAM)))
+
+        def written():
+            with open(self.file, "rb") as file:
+                file.seek(max(0, os.path.getsize(self.file) - 100000))
+                return mark in file.read() or self.process.poll() is not None
+
+        wait_until(written, "the capture is written")
+
+    def shown(self, display_filter):
+        command = ["tshark", "-n", "-r", self.file, "-Y", display_filter]
+        for port in sorted(self.ports):
+            command += ["-d", "udp.port==%d,mqttsn" % port]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=250
+        ).stdout.splitlines()
+
+    def judge(self):
+        """How many frames the bridges have sent, and those that tshark does not like."""
+        self.end()
+        if not self.ports:
+            return 0, []
+        sent = "mqttsn && udp.srcport in {%s}" % ", ".join(map(str, sorted(self.ports)))
+        bad = self.shown("(%s) && (_ws.malformed || _ws.expert.severity >= 0x600000)" % sent)
+        return len(self.shown(sent)), bad
+
+    def forget(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+        shutil.rmtree(self.folder)
+
+
 class Env:
     """What one test has. Everything it starts ends with it."""
 
@@ -553,6 +622,7 @@ class Env:
 
 
 def udp_link(port, keys="", name="lan"):
+    Traffic.ports.add(port)
     return "[link %s]\ntype = udp\nlisten = 127.0.0.1:%d\n%s\n" % (name, port, keys)
 
 
@@ -604,7 +674,25 @@ def run_test(function):
     return failure
 
 
-def main():
+def judge(traffic, number):
+    """The last test of a file: tshark, which was written by others, reads what was sent."""
+    name = "tshark finds every frame of the bridge well formed"
+    if isinstance(traffic, Skip):
+        print("ok %d - %s # SKIP %s" % (number, name, traffic), flush=True)
+        return True
+    try:
+        count, bad = traffic.judge()
+    except Exception as error:  # whatever it is, the test failed
+        count, bad = 0, traceback.format_exception(error)[-6:]
+    print("%sok %d - %s" % ("not " if bad else "", number, name))
+    print("# %d frames" % count)
+    for line in bad[:20]:
+        print("# " + line.rstrip())
+    sys.stdout.flush()
+    return not bad
+
+
+def main(interfaces=("lo",)):
     module = sys.modules["__main__"]
     tests = [
         value
@@ -614,7 +702,23 @@ def main():
     ]
     signal.signal(signal.SIGALRM, _on_alarm)
     signal.signal(signal.SIGTERM, _on_term)
-    print("1..%d" % len(tests), flush=True)
+    print("1..%d" % (len(tests) + 1), flush=True)
+    failed = 0
+    try:
+        traffic = Traffic(interfaces)
+    except Skip as skip:
+        traffic = skip
+    try:
+        failed = run_tests(tests)
+        failed += not judge(traffic, len(tests) + 1)
+    finally:
+        if not isinstance(traffic, Skip):
+            traffic.forget()
+    sys.exit(1 if failed else 0)
+
+
+def run_tests(tests):
+    """How many failed."""
     failed = 0
     for number, test in enumerate(tests, 1):
         name = test.__name__[len("test_") :].replace("_", " ")
@@ -632,4 +736,4 @@ def main():
         for line in (failure or "").splitlines():
             print("# " + line)
         print("# %.1f s" % (time.monotonic() - begin), flush=True)
-    sys.exit(1 if failed else 0)
+    return failed

@@ -245,4 +245,4 @@ def test_two_devices_search_once(env):
 if __name__ == "__main__":
     if own_network():
         INTERFACE = "air0"
-    main()
+    main(dict.fromkeys(["lo", INTERFACE]))
