@@ -13,6 +13,7 @@ static const struct command {
     sim_main_fn *fn;
     const char *help;
 } commands[] = {
+    {"link", sim_link_main, "put a link with trouble between two real programs"},
     {"profiles", sim_profiles_main, "list the kinds of link there are, or explain one"},
 };
 

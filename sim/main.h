@@ -9,6 +9,7 @@
  * program's exit code. */
 typedef int sim_main_fn(int argc, char **argv);
 
+int sim_link_main(int argc, char **argv);
 int sim_profiles_main(int argc, char **argv);
 
 #endif
