@@ -1,13 +1,14 @@
 #!/bin/bash
-# The main job in half a minute: three sensors, two links, a broker that goes away in the middle,
-# and the account at the end. Everything runs on loopback, in a folder of its own, and is ended
+# The main job in a minute: three sensors, two links, a broker that goes away in the middle, and the
+# account at the end. The sensors on UDP are behind a simulated satellite, which loses frames and
+# takes a quarter of a second each way. Everything runs on loopback, in a folder of its own, and is ended
 # and removed again. Ends with 0 when the account adds up.
 set -u
 cd "$(dirname "$0")/.."
 bin=${BUILD:-build}
 dir=$(mktemp -d "${TMPDIR:-/tmp}/snbridge-demo.XXXXXX")
 pids=()
-count=40 # messages of each sensor
+count=25 # messages of each sensor
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 show() { printf '  $ %s\n' "$*"; }
@@ -59,6 +60,7 @@ start_broker() {
 
 broker_port=$(free_port STREAM)
 udp_port=$(free_port DGRAM)
+space_port=$(free_port DGRAM) # the satellite's end at the sensors
 cat >"$dir/mosquitto.conf" <<END
 # Started by root, mosquitto would become a user that may not write here.
 listener $broker_port 127.0.0.1
@@ -79,6 +81,7 @@ reconnect_max_ms = 2000
 [link satellite]
 type = udp
 listen = 127.0.0.1:$udp_port
+profile = geo-vsat
 
 [link radio]
 type = serial
@@ -99,24 +102,32 @@ bridge=$!
 pids+=("$bridge")
 until_true 10 is_ready && until_true 10 broker_is_up || fail 'the bridge does not start'
 
+say "A simulated geostationary satellite between the bridge and its sensors on UDP"
+show "snsim link geo-vsat --udp $space_port --to 127.0.0.1:$udp_port --set loss=3%"
+"$bin/snsim" link geo-vsat --udp "$space_port" --to "127.0.0.1:$udp_port" --set loss=3% \
+    2>"$dir/satellite.log" &
+satellite=$!
+pids+=("$satellite")
+until_true 5 grep -q '^snsim: link' "$dir/satellite.log" || fail 'the satellite does not start'
+
 say "Somebody at the broker watches; a valve behind the radio gap waits for commands"
 show "mosquitto_sub -t 'sea/#' -t 'river/#' -t 'pump/#' -q 2 -c -i watcher"
 mosquitto_sub -p "$broker_port" -t 'sea/#' -t 'river/#' -t 'pump/#' -q 2 -c -i watcher -F '%t %p' \
     >"$dir/received" 2>"$dir/watcher.log" &
 pids+=($!)
 show "snsub -i valve -t 'valve/#' -q 1"
-"$bin/snsub" -p "$udp_port" -i valve -t 'valve/#' -q 1 -C 6 -W 60 >"$dir/commands" 2>"$dir/valve.log" &
+"$bin/snsub" -p "$space_port" -i valve -t 'valve/#' -q 1 -C 6 -W 60 >"$dir/commands" 2>"$dir/valve.log" &
 valve=$!
 until_true 10 sh -c "$bin/snbridge status -c $dir/snbridge.conf | grep -q '^subscriptions  1'" ||
     fail 'the valve does not get its subscription'
 
 say "Three sensors publish $count messages each: a buoy at QoS 2, a river gauge and a pump at QoS 1"
 show "snpub -i buoy -t sea/buoy/wave -q 2 -m '{n}' --repeat $count --interval 300"
-"$bin/snpub" -p "$udp_port" -i buoy -t sea/buoy/wave -q 2 -m '{n}' --repeat $count --interval 300 \
+"$bin/snpub" -p "$space_port" -i buoy -t sea/buoy/wave -q 2 -m '{n}' --repeat $count --interval 300 \
     2>"$dir/buoy.log" &
 buoy=$!
 show "snpub -i gauge -t river/gauge/level -q 1 -m '{n}' --repeat $count --interval 300"
-"$bin/snpub" -p "$udp_port" -i gauge -t river/gauge/level -q 1 -m '{n}' --repeat $count --interval 300 \
+"$bin/snpub" -p "$space_port" -i gauge -t river/gauge/level -q 1 -m '{n}' --repeat $count --interval 300 \
     2>"$dir/gauge.log" &
 gauge=$!
 show "snpub --serial sensor --baud 9600 -i pump -t pump/pressure -q 1 -m '{n}' --repeat $count --interval 300"
@@ -150,6 +161,11 @@ until_true 10 sh -c "[ \$(wc -l <'$dir/received') -ge $total ]" || true
 say "The account"
 show "snbridge status"
 status | sed 's/^/  /'
+
+kill -TERM "$satellite"
+wait "$satellite" || fail 'the satellite did not stop cleanly'
+say "What the satellite did to the frames"
+sed -n '2,$s/^/  /p' "$dir/satellite.log"
 
 received=$(wc -l <"$dir/received")
 once=$(sort -u "$dir/received" | wc -l)
