@@ -14,7 +14,13 @@
  * cannot take at the moment (its quota is exceeded, it is busy) is undecided,
  * never refused: the connection is ended and BROKER_DOWN says why. QoS 0 is at
  * most once: what the library has taken when the connection is lost counts as
- * DELIVERED. DISCONNECT is carried out without an event.
+ * DELIVERED. DISCONNECT is carried out without an event; what comes late of the
+ * connection that it ended has another `attempt` than the next one.
+ *
+ * Sessions. CONNECT with `transient` and MQTT 5 begins a session that outlives the
+ * loss of its connection and ends with a DISCONNECT that says `forget`; MQTT 3.1.1
+ * has no such thing, there it ends with the connection. DISCONNECT `with_will` is
+ * reason code 4 in MQTT 5; in 3.1.1 the socket is shut without a DISCONNECT.
  *
  * Exactly once over a crash. With a store, and a broker that keeps the session,
  * a QoS 2 message that was in flight when the process was killed or the power
@@ -61,6 +67,14 @@
 struct broker;
 struct store;
 
+/* How a sensor's own connection logs in: the first pattern (pattern.h) that its
+ * client id matches decides; none: like connection 0. */
+struct broker_login {
+    const char *pattern;
+    const char *username;
+    const char *password;
+};
+
 struct broker_options {
     const char *url;       /* tcp:// ssl:// ws:// wss:// host[:port] */
     const char *client_id; /* of connection 0 */
@@ -77,7 +91,9 @@ struct broker_options {
     uint8_t protocol;      /* 5, falls back to 4 (3.1.1) when the broker refuses 5; or 4 */
     bool user_properties;  /* tell what the core knows of a message, MQTT 5 */
     const struct bridge_link_config *links; /* their names, for that */
-    uint32_t session_expiry_s;              /* how long the broker keeps our session, MQTT 5 */
+    uint32_t session_expiry_s;              /* how long the broker keeps our sessions, MQTT 5 */
+    const struct broker_login *logins;      /* must outlive the broker */
+    size_t login_count;
 };
 
 /* Starts the threads, connects nothing. Returns 0, or -1 with one line for the

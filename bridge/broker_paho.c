@@ -421,6 +421,7 @@ static void put_command(struct broker *b, const struct bridge_action *a)
         c.conn = a->connect.conn;
         c.attempt = a->connect.attempt;
         c.clean = a->connect.clean;
+        c.transient = a->connect.transient;
         c.qos = a->connect.will_qos;
         c.retain = a->connect.will_retain;
         c.has_will = a->connect.will_topic.len > 0;
@@ -429,6 +430,8 @@ static void put_command(struct broker *b, const struct bridge_action *a)
         client_id = a->connect.client_id;
     } else if (a->type == BRIDGE_DO_DISCONNECT) {
         c.conn = a->disconnect.conn;
+        c.forget = a->disconnect.forget;
+        c.with_will = a->disconnect.with_will;
     } else if (a->type == BRIDGE_DO_PUBLISH) {
         c.conn = a->publish.conn;
         c.seq = a->publish.message.seq;

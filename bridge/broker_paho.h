@@ -72,6 +72,9 @@ struct command {
     uint8_t qos;
     bool retain; /* of the message or the will */
     bool clean;
+    bool transient;
+    bool forget;
+    bool with_will;
     bool wants_retained;
     uint32_t id; /* of a subscription */
     bool has_will;
@@ -168,6 +171,7 @@ struct connection {
     /* what it was asked to connect with */
     uint32_t attempt;
     bool clean;
+    bool transient;
     bool has_will;
     bool will_retain;
     uint8_t will_qos;
@@ -175,7 +179,12 @@ struct connection {
     char *will_topic;
     uint8_t *will_message;
     size_t will_len;
+    /* how it is to end */
+    bool forget;
+    bool with_will;
+    int held_fd; /* see paho_hold_socket(); -1: none */
     /* what the broker said */
+    uint8_t code; /* of a refusal, as MQTT 5 has it; 0: none */
     uint8_t max_qos;
     bool can_retain;
     bool can_name;       /* messages with the identifiers of subscriptions */
@@ -296,6 +305,11 @@ void paho_forget_socket(struct connection *c);
 /* Makes it impossible to send anything more. Only in a callback: Paho's lock
  * keeps the descriptor from being closed and used for something else. */
 bool paho_shut_socket(const struct connection *c);
+
+/* To cut it later, outside of callbacks, until it is forgotten. False: it was not
+ * held, or is closed already. */
+void paho_hold_socket(struct connection *c);
+bool paho_cut_socket(struct connection *c);
 
 /* ---- broker_paho_keep.c: Paho's persistence ------------------------------------------- */
 

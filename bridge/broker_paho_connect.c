@@ -1,6 +1,7 @@
 #include "bridge/broker_paho.h"
 #include "bridge/broker_reach.h"
 #include "bridge/broker_tls.h"
+#include "bridge/pattern.h"
 #include "bridge/store.h"
 
 #include <errno.h>
@@ -50,6 +51,8 @@ static void connected(struct connection *c, bool session_present, const MQTTProp
 {
     struct broker *b = c->broker;
     paho_claim_socket(c);
+    if (c->has_will && c->handle_protocol != PROTOCOL_5)
+        paho_hold_socket(c);
     pthread_mutex_lock(&b->lock);
     end_attempt(c);
     c->state = CONNECTION_UP;
@@ -120,6 +123,15 @@ static const char *refusal_3_1_1(int code)
     return code >= 1 && code <= 5 ? names[code] : NULL;
 }
 
+/* What MQTT 5 has for a refusal; 0: it is none. */
+static uint8_t refusal_code(const struct connection *c, int code, int reason)
+{
+    static const uint8_t codes[] = {0, 0x84, 0x85, 0x88, 0x86, 0x87};
+    if (c->handle_protocol != PROTOCOL_5)
+        return code >= 1 && code <= 5 ? codes[code] : 0;
+    return (uint8_t)(reason >= 0x80 ? reason : code >= 0x80 ? code : 0);
+}
+
 /* MQTT 3.1.1: 4, 5; MQTT 5: 0x86, 0x87. */
 static bool is_login_refused(int code)
 {
@@ -167,6 +179,7 @@ static void connect_failed(struct connection *c, int code, int reason, const cha
         b->todo = true;
     } else if (c->wanted && explain(c, code, reason, message, why, sizeof why)) {
         c->wanted = false;
+        c->code = refusal_code(c, code, reason);
         paho_report_down(c, why);
     } else if (c->wanted) {
         c->todo_explain = true;
@@ -266,6 +279,7 @@ struct connection *paho_add_connection(struct broker *b, uint32_t number)
     c->broker = b;
     c->number = number;
     c->keepalive_s = b->options.keepalive_s;
+    c->held_fd = -1;
     paho_ring_init(&c->flights);
     paho_ring_init(&c->carried);
     broker_keep_init(&c->keep);
@@ -323,7 +337,8 @@ void paho_retire_handle(struct connection *c)
         store_flight_drop(b->options.store, STORE_FLIGHT_IN, (uint64_t)c->refused_mid, c->number);
     c->refused_mid = 0;
     c->last_mid = 0;
-    if (c->clean || c->start_over)
+    /* A clean session of MQTT 3.1.1 ends with its connection. */
+    if (c->start_over || (c->handle_protocol != PROTOCOL_5 && (c->clean || c->transient)))
         paho_custody_forget(c);
     sort_lost(c);
     pthread_mutex_unlock(&b->lock);
@@ -388,6 +403,22 @@ static int on_tls_error(const char *text, size_t len, void *ctx)
     return 1;
 }
 
+/* A sensor's own connection logs in with what its client id has in the list. */
+static void set_login(const struct connection *c, MQTTAsync_connectOptions *o)
+{
+    const struct broker_options *all = &c->broker->options;
+    const struct sn_bytes id = sn_bytes_text(c->client_id);
+    o->username = c->broker->username;
+    o->password = c->broker->password;
+    for (size_t i = 0; c->number != 0 && i < all->login_count; i++) {
+        if (pattern_matches(sn_bytes_text(all->logins[i].pattern), id)) {
+            o->username = all->logins[i].username;
+            o->password = all->logins[i].password;
+            return;
+        }
+    }
+}
+
 static int begin_connect(struct connection *c)
 {
     struct broker *b = c->broker;
@@ -401,17 +432,16 @@ static int begin_connect(struct connection *c)
     o.keepAliveInterval = c->keepalive_s;
     o.connectTimeout = b->options.connect_timeout_s;
     o.maxInflight = RECEIVE_MAX_NONE;
-    o.username = b->username;
-    o.password = b->password;
+    set_login(c, &o);
     o.context = c;
     const bool clean = c->clean || c->start_over;
-    o.cleansession = five ? 0 : clean;
+    o.cleansession = five ? 0 : clean || c->transient;
     o.cleanstart = five ? clean : 0;
     if (five) {
         o.onSuccess5 = on_connected5;
         o.onFailure5 = on_connect_failed5;
         paho_add_property(&properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL,
-                          c->clean ? 0 : b->options.session_expiry_s);
+                          b->options.session_expiry_s);
         o.connectProperties = &properties;
     } else {
         o.onSuccess = on_connected;
@@ -555,6 +585,8 @@ void paho_begin_disconnect(struct connection *c)
     pthread_mutex_unlock(&b->lock);
     if (!up)
         return;
+    if (c->with_will && paho_cut_socket(c))
+        return; /* on_lost follows */
     MQTTAsync_disconnectOptions o = MQTTAsync_disconnectOptions_initializer;
     MQTTAsync_disconnectOptions o5 = MQTTAsync_disconnectOptions_initializer5;
     o.context = c;
@@ -563,8 +595,13 @@ void paho_begin_disconnect(struct connection *c)
     o5.context = c;
     o5.onSuccess5 = on_disconnected5;
     o5.onFailure5 = on_disconnect_failed5;
+    if (c->with_will)
+        o5.reasonCode = MQTTREASONCODE_DISCONNECT_WITH_WILL_MESSAGE;
+    if (c->forget && c->handle_protocol == PROTOCOL_5)
+        paho_add_property(&o5.properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL, 0);
     /* When Paho says that it is not connected, on_lost has been or will be called. */
     MQTTAsync_disconnect(c->handle, c->handle_protocol == PROTOCOL_5 ? &o5 : &o);
+    MQTTProperties_free(&o5.properties);
 }
 
 static void replace_text(char **text, const uint8_t *from, size_t len)
@@ -601,6 +638,8 @@ void paho_do_connect(struct broker *b, const struct command *command)
     }
     replace_text(&c->client_id, id, id_len);
     c->clean = command->clean;
+    c->transient = command->transient;
+    c->forget = c->with_will = false;
     c->has_will = command->has_will;
     c->will_qos = command->qos;
     c->will_retain = command->retain;
@@ -633,6 +672,8 @@ void paho_do_disconnect(struct broker *b, const struct command *command)
     pthread_mutex_lock(&b->lock);
     c->wanted = false;
     c->todo_retry = false;
+    c->forget = command->forget;
+    c->with_will = command->with_will;
     pthread_mutex_unlock(&b->lock);
     paho_begin_disconnect(c);
     if (c->number == 0)
@@ -646,6 +687,11 @@ void paho_do_disconnect(struct broker *b, const struct command *command)
     if (!usable)
         return;
     paho_retire_handle(c);
+    if (c->forget) {
+        pthread_mutex_lock(&b->lock);
+        paho_custody_forget(c);
+        pthread_mutex_unlock(&b->lock);
+    }
     if (c->carried.next == &c->carried && c->keep.count == 0)
         remove_connection(c);
     /* Else what is in flight in its session is still needed when it comes back. */

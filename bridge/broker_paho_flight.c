@@ -54,6 +54,8 @@ void paho_report_down(struct connection *c, const char *why)
     struct notice *n = paho_add_notice(c->broker, BRIDGE_ON_BROKER_DOWN);
     n->event.down.conn = c->number;
     n->event.down.attempt = c->attempt;
+    n->event.down.code = c->code;
+    c->code = 0;
     n->text = broker_mail_keep(&c->broker->notices, sn_bytes_text(line));
 }
 

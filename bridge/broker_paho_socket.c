@@ -1,11 +1,13 @@
 #include "bridge/broker_paho.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Every socket of every connection in this process: to tell a new one. */
 static pthread_mutex_t sockets_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -40,6 +42,9 @@ void paho_forget_socket(struct connection *c)
         }
     }
     c->ino = 0;
+    if (c->held_fd >= 0)
+        close(c->held_fd);
+    c->held_fd = -1;
     pthread_mutex_unlock(&sockets_lock);
 }
 
@@ -87,4 +92,21 @@ bool paho_shut_socket(const struct connection *c)
     struct stat st;
     return c->ino != 0 && fstat(c->fd, &st) == 0 && st.st_ino == c->ino &&
            shutdown(c->fd, SHUT_RDWR) == 0;
+}
+
+/* By a descriptor of our own: Paho may close its one at any moment. */
+void paho_hold_socket(struct connection *c)
+{
+    pthread_mutex_lock(&sockets_lock);
+    if (c->ino != 0 && c->held_fd < 0)
+        c->held_fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
+    pthread_mutex_unlock(&sockets_lock);
+}
+
+bool paho_cut_socket(struct connection *c)
+{
+    pthread_mutex_lock(&sockets_lock);
+    const bool cut = c->held_fd >= 0 && shutdown(c->held_fd, SHUT_RDWR) == 0;
+    pthread_mutex_unlock(&sockets_lock);
+    return cut;
 }

@@ -12,6 +12,13 @@
  *   [link NAME]       any number of links up to BRIDGE_LINKS_MAX
  *   [topics]          ID = TOPIC, predefined for every client
  *   [topics CLIENT]   the same for one client; these win
+ *   [modes]           MODE = CLIENTS, a pattern (pattern.h): which sensors are
+ *                     transparent; the first that matches decides, else mode
+ *
+ * credentials_file has lines CLIENTS : USER : PASSWORD, the first that matches
+ * decides. The password is all that follows the second colon; blanks around a field
+ * do not belong to it; "?" in a pattern stands for a colon, too. Empty lines and
+ * those that begin with "#" are skipped. Nobody but the owner may read the file.
  *
  * A line is KEY = VALUE, indented as you like. A comment begins with ";" or "#"
  * at the start of a line, or with ";" after a space. Values have no quotes, no
@@ -73,7 +80,6 @@ struct config_link {
 
 struct config {
     const char *data;         /* directory of the durable state */
-    bool transparent;         /* mode = transparent */
     uint32_t memory_mb;       /* for the core; 0: what max_clients needs */
     uint32_t commit_delay_ms; /* how long a lazy write may wait: store_options.lazy_ms */
     uint32_t store_max_mb;    /* 0: no limit but the disk */
@@ -82,7 +88,8 @@ struct config {
 
     struct bridge_config bridge; /* complete, but for the seed */
     struct broker_options broker;
-    const char *password_file; /* NULL, or where broker.password was read from */
+    const char *password_file;    /* NULL, or where broker.password was read from */
+    const char *credentials_file; /* NULL, or where broker.logins was read from */
 
     struct config_link *links;           /* bridge.link_count of them, in the order of the file */
     struct bridge_class_config *classes; /* bridge.class_count of them */

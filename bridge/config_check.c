@@ -107,14 +107,6 @@ static void check_broker(struct config_reading *r)
     }
 }
 
-static void check_bridge(struct config_reading *r)
-{
-    if (r->config.transparent) {
-        config_fault(r, line_of(r->key_line, CONFIG_IN_BRIDGE, "mode"),
-                     "[bridge] mode: transparent is not yet supported, allowed is aggregating");
-    }
-}
-
 static void check_classes(struct config_reading *r)
 {
     const struct config *c = &r->config;
@@ -374,8 +366,8 @@ static void check_links(struct config_reading *r)
 
 void config_complete(struct config_reading *r)
 {
-    check_bridge(r);
     read_password(r);
+    config_read_credentials(r);
     check_broker(r);
     check_classes(r);
     check_links(r);

@@ -22,7 +22,7 @@
 #define TID_MAX      0xFFFE  /* 0 and 0xFFFF are reserved, 5.3.11 */
 
 /* "link", "class" and "topics" may be followed by a name. */
-static const char *const section_words[] = {"bridge", "broker", "class", "link", "topics"};
+static const char *const section_words[] = {"bridge", "broker", "class", "link", "modes", "topics"};
 
 /* ---- owning and complaining ---------------------------------------------- */
 
@@ -504,7 +504,8 @@ static void start_section(struct config_reading *r, const char *title)
         start_class(r, name);
     } else if (strcmp(word, "topics") == 0) {
         start_topics(r, name);
-    } else if (name[0] != '\0' && (strcmp(word, "bridge") == 0 || strcmp(word, "broker") == 0)) {
+    } else if (name[0] != '\0' && (strcmp(word, "bridge") == 0 || strcmp(word, "broker") == 0 ||
+                                   strcmp(word, "modes") == 0)) {
         config_fault(r, r->number, "[%s]: a section of this kind has no name, write [%s]", r->title,
                      word);
     } else if (name[0] != '\0') {
@@ -513,6 +514,8 @@ static void start_section(struct config_reading *r, const char *title)
         r->section = CONFIG_IN_BRIDGE;
     } else if (strcmp(word, "broker") == 0) {
         r->section = CONFIG_IN_BROKER;
+    } else if (strcmp(word, "modes") == 0) {
+        r->section = CONFIG_IN_MODES;
     } else {
         fault_unknown_section(r, word);
     }
@@ -586,6 +589,30 @@ static void take_key(struct config_reading *r, const char *name, const char *val
     }
 }
 
+/* MODE = CLIENTS: the name of the line is the mode, for client ids may have "=" in them. */
+static void take_mode(struct config_reading *r, const char *name, const char *value)
+{
+    struct config *c = &r->config;
+    uint64_t mode;
+
+    if (!config_parse_word("aggregating|transparent", name, &mode)) {
+        config_fault(r, r->number,
+                     "[modes] %s: found \"%s\", allowed is aggregating or transparent", name, name);
+        return;
+    }
+    if (value[0] == '\0') {
+        config_fault(r, r->number, "[modes] %s: a pattern for client ids is missing", name);
+        return;
+    }
+    if (c->bridge.mode_count == r->modes_size) {
+        r->modes_size = r->modes_size == 0 ? 16 : 2 * r->modes_size;
+        r->modes = realloc(r->modes, r->modes_size * sizeof *r->modes);
+        assert(r->modes != NULL);
+    }
+    r->modes[c->bridge.mode_count++] =
+        (struct bridge_mode){.pattern = config_own_text(c, value), .transparent = mode == 1};
+}
+
 static int take(void *user, const char *section, const char *name, const char *value)
 {
     struct config_reading *r = user;
@@ -606,6 +633,9 @@ static int take(void *user, const char *section, const char *name, const char *v
         break;
     case CONFIG_IN_TOPICS:
         take_topic(r, name, value);
+        break;
+    case CONFIG_IN_MODES:
+        take_mode(r, name, value);
         break;
     case CONFIG_IN_UDP:
     case CONFIG_IN_SERIAL:
@@ -668,6 +698,10 @@ int config_load(const char *path, struct config *out, FILE *errors)
     if (r->predefined != NULL) {
         config_own(&r->config, r->predefined);
         r->config.bridge.predefined = r->predefined;
+    }
+    if (r->modes != NULL) {
+        config_own(&r->config, r->modes);
+        r->config.bridge.modes = r->modes;
     }
     if (r->faults == 0) {
         gather(r);

@@ -4,6 +4,7 @@
  *                 syntax of values, printing, the manual
  * config_ini.c    reading a file
  * config_check.c  what only several keys together can get wrong
+ * config_credentials.c  the file of logins
  */
 #ifndef BRIDGE_CONFIG_PARTS_H
 #define BRIDGE_CONFIG_PARTS_H
@@ -23,6 +24,7 @@ enum config_section {
     CONFIG_IN_SERIAL,
     CONFIG_IN_CLASS,
     CONFIG_IN_TOPICS,
+    CONFIG_IN_MODES,
     CONFIG_IN_NOTHING, /* unknown or faulty */
 };
 
@@ -127,6 +129,8 @@ struct config_reading {
     size_t class;                         /* whose keys these are, in CONFIG_IN_CLASS */
     struct bridge_predefined *predefined; /* owned; grows by doubling */
     size_t predefined_size;
+    struct bridge_mode *modes; /* owned; likewise */
+    size_t modes_size;
 };
 
 /* Writes one line about a line of the file; 0: about the file. */
@@ -140,6 +144,9 @@ bool config_fault_begins(struct config_reading *r, unsigned line);
 /* Keeps an allocation, or a copy of text, until config_free(). */
 void config_own(struct config *c, void *allocation);
 const char *config_own_text(struct config *c, const char *text);
+
+/* Reads credentials_file, if there is one, into broker.logins. */
+void config_read_credentials(struct config_reading *r);
 
 /* After the last line: profiles, passwords, and checks between keys. */
 void config_complete(struct config_reading *r);

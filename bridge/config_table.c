@@ -303,6 +303,15 @@ static void print_key(const struct config_key *k, const void *owner, FILE *out)
     }
 }
 
+static void print_modes(const struct config *c, FILE *out)
+{
+    if (c->bridge.mode_count > 0)
+        fputs("\n[modes]\n", out);
+    for (size_t i = 0; i < c->bridge.mode_count; i++)
+        fprintf(out, "%s = %s\n", c->bridge.modes[i].transparent ? "transparent" : "aggregating",
+                c->bridge.modes[i].pattern);
+}
+
 static void print_topics(const struct config *c, FILE *out)
 {
     const char *section = "";
@@ -348,6 +357,7 @@ void config_print(const struct config *c, FILE *out)
             }
         }
     }
+    print_modes(c, out);
     print_topics(c, out);
 }
 
@@ -381,7 +391,11 @@ void config_print_help(FILE *out)
     print_help_section(CONFIG_IN_LINK, "[link NAME]  any number of links", out);
     print_help_section(CONFIG_IN_UDP, "[link NAME]  with type = udp", out);
     print_help_section(CONFIG_IN_SERIAL, "[link NAME]  with type = serial", out);
-    fputs("[topics]  predefined topic ids for every client\n"
+    fputs("[modes]  which sensors have a connection to the broker of their own\n"
+          "  MODE = CLIENTS\n"
+          "      Allowed: aggregating or transparent, and a pattern for client ids: * stands for\n"
+          "      any octets, ? for one. The first line that matches decides; else mode does.\n\n"
+          "[topics]  predefined topic ids for every client\n"
           "[topics CLIENT]  for one client; these win\n"
           "  ID = TOPIC\n"
           "      Allowed: an id from 1 to 65534, once in a section; a topic's name, without\n"

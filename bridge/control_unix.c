@@ -160,6 +160,9 @@ void control_print_text(const struct control_status *s, FILE *out)
     fprintf(out, "snbridge %s, up for %llu s\n", SNBRIDGE_VERSION, (ull)s->uptime_s);
     fprintf(out, "broker         %s, %s, %u messages undecided\n", s->broker_url,
             b->broker_up ? "connected" : "not connected", b->undecided);
+    if (b->connections > 0)
+        fprintf(out, "connections    %u of transparent sensors, %u connected\n", b->connections,
+                b->connections_up);
     fprintf(out, "clients        %u known: %u active, %u asleep, %u lost, %u disconnected\n",
             b->clients, b->active, b->asleep, b->lost, b->disconnected);
     fprintf(out, "subscriptions  %u, as %u filters at the broker\n", b->subscriptions, b->filters);
@@ -202,6 +205,7 @@ void control_print_json(const struct control_status *s, FILE *out)
     const struct bridge_status *b = &s->bridge;
     fprintf(out, "{\"version\":\"%s\",\"uptime_s\":%llu,\"broker_up\":%s,\"undecided\":%u,",
             SNBRIDGE_VERSION, (ull)s->uptime_s, b->broker_up ? "true" : "false", b->undecided);
+    fprintf(out, "\"connections\":%u,\"connections_up\":%u,", b->connections, b->connections_up);
     fprintf(out,
             "\"clients\":%u,\"active\":%u,\"asleep\":%u,\"lost\":%u,\"disconnected\":%u,"
             "\"subscriptions\":%u,\"filters\":%u,\"memory_used\":%llu,\"memory_size\":%llu,",
@@ -234,8 +238,8 @@ void control_print_json(const struct control_status *s, FILE *out)
 
 void control_print_client_head(FILE *out)
 {
-    fprintf(out, "%-23s %-12s %-10s %-22s %8s %6s %5s %6s %8s %9s\n", "client", "state", "link",
-            "address", "heard s", "limit", "subs", "topics", "queued", "T_retry");
+    fprintf(out, "%-23s %-12s %-10s %-22s %8s %6s %5s %6s %8s %9s %s\n", "client", "state", "link",
+            "address", "heard s", "limit", "subs", "topics", "queued", "T_retry", "broker");
 }
 
 void control_printable(struct sn_bytes text, char *out, size_t size)
@@ -254,10 +258,10 @@ void control_print_client(const struct bridge_client *c, const char *link, const
 {
     char id[200];
     control_printable(c->id, id, sizeof(id));
-    fprintf(out, "%-23s %-12s %-10s %-22s %8llu %6u %5u %6u %8llu %9u\n", id, c->state, link,
+    fprintf(out, "%-23s %-12s %-10s %-22s %8llu %6u %5u %6u %8llu %9u %s\n", id, c->state, link,
             address, (ull)((now_ms - c->heard_ms) / 1000),
             c->sleep_s > 0 ? c->sleep_s : c->keepalive_s, c->subscriptions, c->topics,
-            (ull)c->queued, c->round_trip_ms);
+            (ull)c->queued, c->round_trip_ms, c->connection == NULL ? "shared" : c->connection);
 }
 
 void control_print_client_json(const struct bridge_client *c, const char *link, const char *address,
@@ -269,10 +273,11 @@ void control_print_client_json(const struct bridge_client *c, const char *link, 
             "%s{\"client\":\"%s\",\"state\":\"%s\",\"link\":\"%s\",\"address\":\"%s\",\"heard_ms\":"
             "%llu,"
             "\"keepalive_s\":%u,\"sleep_s\":%u,\"subscriptions\":%u,\"topics\":%u,\"queued\":%llu,"
-            "\"oldest_ms\":%llu,\"retry_ms\":%u}",
+            "\"oldest_ms\":%llu,\"retry_ms\":%u,\"connection\":\"%s\",\"unsent\":%llu}",
             first ? "" : ",\n", id, c->state, link, address, (ull)(now_ms - c->heard_ms),
             c->keepalive_s, c->sleep_s, c->subscriptions, c->topics, (ull)c->queued,
-            (ull)(c->oldest_ms == 0 ? 0 : now_ms - c->oldest_ms), c->round_trip_ms);
+            (ull)(c->oldest_ms == 0 ? 0 : now_ms - c->oldest_ms), c->round_trip_ms,
+            c->connection == NULL ? "shared" : c->connection, (ull)c->unsent);
 }
 
 /* ---- the asker --------------------------------------------------------------------------- */

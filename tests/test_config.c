@@ -35,6 +35,7 @@ static int remove_folder(void **state)
     (void)state;
     unlink("conf");
     unlink("secret");
+    unlink("logins");
     unlink("a");
     unlink("b");
     return chdir("/") == 0 && rmdir(folder) == 0 ? 0 : -1;
@@ -113,7 +114,8 @@ static void a_link_is_all_that_must_be_said(void **state)
     struct config c = load(LAN);
 
     assert_string_equal(c.data, "/var/lib/snbridge");
-    assert_false(c.transparent);
+    assert_false(c.bridge.transparent);
+    assert_int_equal(c.bridge.max_connections, 500);
     assert_true(c.bridge.ack_stored);
     assert_true(c.bridge.broker_ack_stored);
     assert_int_equal(c.bridge.gateway_id, 1);
@@ -577,11 +579,55 @@ static void a_word_is_one_of_the_list(void **state)
             "raw\n");
 }
 
-static void the_transparent_mode_is_refused_for_now(void **state)
+static void patterns_say_which_clients_are_transparent(void **state)
 {
     (void)state;
-    refuses("[bridge]\nmode = transparent\n" LAN,
-            "conf:2: [bridge] mode: transparent is not yet supported, allowed is aggregating\n");
+    struct config c = load("[bridge]\nmode = transparent\n[modes]\naggregating = old-*\n"
+                           "transparent = a:b=?\n" LAN);
+    assert_true(c.bridge.transparent);
+    assert_int_equal(c.bridge.mode_count, 2);
+    assert_string_equal(c.bridge.modes[0].pattern, "old-*");
+    assert_false(c.bridge.modes[0].transparent);
+    assert_string_equal(c.bridge.modes[1].pattern, "a:b=?");
+    assert_true(c.bridge.modes[1].transparent);
+    char *text = printed(&c);
+    assert_non_null(strstr(text, "[modes]\naggregating = old-*\ntransparent = a:b=?\n"));
+    free(text);
+    config_free(&c);
+    refuses("[modes]\nopaque = x\ntransparent =\n[bridge]\nmax_connections = 1001\n" LAN,
+            "conf:2: [modes] opaque: found \"opaque\", allowed is aggregating or transparent\n"
+            "conf:3: [modes] transparent: a pattern for client ids is missing\n"
+            "conf:5: [bridge] max_connections: found \"1001\", allowed is a whole number from 1 to "
+            "1000\n");
+}
+
+static void credentials_are_read_line_by_line(void **state)
+{
+    (void)state;
+    const char *const lines = "# who : user : password\n\nbuoy-* : fleet : se:cret \n  x:y:\n";
+    write_file("logins", lines, strlen(lines));
+    assert_int_equal(chmod("logins", 0600), 0);
+    struct config c = load("[broker]\ncredentials_file = logins\n" LAN);
+    assert_int_equal(c.broker.login_count, 2);
+    assert_string_equal(c.broker.logins[0].pattern, "buoy-*");
+    assert_string_equal(c.broker.logins[0].username, "fleet");
+    assert_string_equal(c.broker.logins[0].password, "se:cret");
+    assert_string_equal(c.broker.logins[1].pattern, "x");
+    assert_string_equal(c.broker.logins[1].username, "y");
+    assert_string_equal(c.broker.logins[1].password, "");
+    config_free(&c);
+
+    const char *const bad = "a : b\n: u : p\na : : p\njust words\n";
+    write_file("logins", bad, strlen(bad));
+    refuses("[broker]\ncredentials_file = logins\n" LAN,
+            "logins:1: a line is CLIENTS : USER : PASSWORD, or begins with #\n"
+            "logins:2: a line is CLIENTS : USER : PASSWORD, or begins with #\n"
+            "logins:3: a line is CLIENTS : USER : PASSWORD, or begins with #\n"
+            "logins:4: a line is CLIENTS : USER : PASSWORD, or begins with #\n");
+    assert_int_equal(chmod("logins", 0640), 0);
+    refuses("[broker]\ncredentials_file = logins\n" LAN,
+            "conf:2: [broker] credentials_file: found \"logins\" with mode 0640, others must not "
+            "read it; chmod 600\n");
 }
 
 static void a_key_stands_once(void **state)
@@ -997,7 +1043,8 @@ int main(void)
         cmocka_unit_test(an_unknown_section_is_one_line_however_many_keys_it_has),
         cmocka_unit_test(a_number_is_digits_within_its_range),
         cmocka_unit_test(a_word_is_one_of_the_list),
-        cmocka_unit_test(the_transparent_mode_is_refused_for_now),
+        cmocka_unit_test(patterns_say_which_clients_are_transparent),
+        cmocka_unit_test(credentials_are_read_line_by_line),
         cmocka_unit_test(a_key_stands_once),
         cmocka_unit_test(links_have_names_of_their_own),
         cmocka_unit_test(classes_have_names_and_topics_of_their_own),
