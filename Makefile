@@ -54,13 +54,13 @@ FUZZERS  := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz_$(T).c))
 SCRIPTS  := $(wildcard tests/e2e/test_$(T).py) \
             $(foreach x,$(wildcard tests/tshark_$(T).py), \
               "$(x) $(patsubst tests/tshark_%.py,$(BUILD)/tests/test_%,$(x))")
-LINT     := $(if $(filter * lint,$(T)),tests/lint)
+LINT     := $(if $(filter * lint,$(T)),tests/lint) $(if $(filter * requirements,$(T)),tests/requirements)
 
 JOBS     ?= $(shell nproc 2>/dev/null || echo 2)
 MAKE_ALL  = $(MAKE) --no-print-directory -j$(JOBS)
 FUZZ_SECONDS ?= 60
 
-.PHONY: all deps demo test check bench fuzz tidy fmt lint install clean help
+.PHONY: all deps demo test check bench sleepers fuzz tidy fmt lint install clean help
 .PHONY: tests run-checked benches fuzzers
 .SECONDARY:
 
@@ -138,6 +138,14 @@ bench: ## how fast, compared with direct MQTT
 	@tests/deps.sh test
 	@$(MAKE_ALL) benches
 	@BUILD=$(BUILD) tests/bench
+
+sleepers: ## CLIENTS=5000 devices asleep and awake in turns for SECONDS=600: no leak, no drift, idle
+	@tests/deps.sh test
+	@$(MAKE_ALL) all
+	@BUILD=$(BUILD) CLIENTS=$(CLIENTS) SECONDS=$(SECONDS) tests/e2e/test_sleepers.py
+
+CLIENTS ?= 5000
+SECONDS ?= 600
 
 fuzz: ## each fuzzer for FUZZ_SECONDS=60; T=packet runs one
 	@tests/deps.sh test

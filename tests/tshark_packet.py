@@ -229,4 +229,5 @@ def main():
     return 0 if all(good for good, _, _ in results) else 1
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -30,7 +30,12 @@ import time
 import traceback
 import tty
 
+import framing
+
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+sys.path.insert(0, os.path.join(TOP, "tests"))
+import tshark_packet  # noqa: E402  (the path comes first)
+
 BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
 PATIENCE = 20.0  # seconds that anything may take on a loaded machine
 TEST_LIMIT = 120  # seconds for one test, unless it has an attribute `limit`
@@ -361,6 +366,7 @@ class Cable:
             self.slaves.append(slave)
             self.paths.append(os.ttyname(slave))
         self.a, self.b = self.paths
+        self.written = {path: bytearray() for path in self.paths}
         self.wake_read, self.wake_write = os.pipe()
         self.thread = threading.Thread(target=self._pump, daemon=True)
         self.thread.start()
@@ -368,6 +374,7 @@ class Cable:
     def _pump(self):
         one, two = self.masters
         other = {one: two, two: one}
+        path = dict(zip(self.masters, self.paths))
         while True:
             ready, _, _ = select.select([one, two, self.wake_read], [], [])
             if self.wake_read in ready:
@@ -375,6 +382,7 @@ class Cable:
             for master in ready:
                 try:
                     data = os.read(master, 4096)
+                    self.written[path[master]] += data
                     while data:
                         data = data[os.write(other[master], data) :]
                 except OSError:
@@ -388,6 +396,15 @@ class Cable:
         self.thread = None
         for fd in self.masters + self.slaves + [self.wake_read, self.wake_write]:
             os.close(fd)
+
+    def frames(self, framings):
+        """What was written to paths whose framing is known, frame by frame."""
+        for path, octets in self.written.items():
+            if path in framings:
+                yield from framing.frames(framings[path], bytes(octets))
+
+
+MALFORMED = "_ws.malformed || _ws.expert.severity >= 0x600000"  # for tshark, or suspicious
 
 
 class Capture(Process):
@@ -437,7 +454,7 @@ class Capture(Process):
             self.catch_up()
             self.end(signal.SIGINT)
         sent = "udp.srcport == %d" % self.port
-        bad = self.read(sent + " && (_ws.malformed || _ws.expert.severity >= 0x600000)")
+        bad = self.read(sent + " && (%s)" % MALFORMED)
         assert not bad, "malformed for tshark:\n" + "\n".join(bad[:20])
         return len(self.read(sent))
 
@@ -447,6 +464,8 @@ class Traffic:
     every frame of every bridge at its end."""
 
     ports = set()  # of all bridges so far
+    framings = {}  # of the serial lines of the present test's bridges
+    serial = []  # frames that bridges have written to them
 
     def __init__(self, interfaces):
         if shutil.which("dumpcap") is None or shutil.which("tshark") is None:
@@ -486,9 +505,9 @@ class Traffic:
 
         wait_until(written, "the capture is written")
 
-    def shown(self, display_filter):
-        command = ["tshark", "-n", "-r", self.file, "-Y", display_filter]
-        for port in sorted(self.ports):
+    def shown(self, file, ports, display_filter):
+        command = ["tshark", "-n", "-r", file, "-Y", display_filter]
+        for port in sorted(ports):
             command += ["-d", "udp.port==%d,mqttsn" % port]
         return subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=250
@@ -497,11 +516,17 @@ class Traffic:
     def judge(self):
         """How many frames the bridges have sent, and those that tshark does not like."""
         self.end()
-        if not self.ports:
-            return 0, []
-        sent = "mqttsn && udp.srcport in {%s}" % ", ".join(map(str, sorted(self.ports)))
-        bad = self.shown("(%s) && (_ws.malformed || _ws.expert.severity >= 0x600000)" % sent)
-        return len(self.shown(sent)), bad
+        count, bad = 0, []
+        if self.ports:
+            sent = "mqttsn && udp.srcport in {%s}" % ", ".join(map(str, sorted(self.ports)))
+            bad += self.shown(self.file, self.ports, "(%s) && (%s)" % (sent, MALFORMED))
+            count += len(self.shown(self.file, self.ports, sent))
+        if self.serial:
+            lines = os.path.join(self.folder, "serial.pcap")
+            tshark_packet.write_pcap(lines, self.serial)
+            bad += self.shown(lines, [tshark_packet.PORT], MALFORMED)
+            count += len(self.serial)
+        return count, bad
 
     def forget(self):
         if self.process.poll() is None:
@@ -615,6 +640,8 @@ class Env:
                 process.kill()
             for cable in self.cables:
                 cable.cut()
+                Traffic.serial += cable.frames(Traffic.framings)
+            Traffic.framings.clear()
             for device in self.devices:
                 device.close()
         for bridge in bridges:
@@ -627,6 +654,8 @@ def udp_link(port, keys="", name="lan"):
 
 
 def serial_link(device, keys="", name="radio"):
+    known = re.search(r"^framing = (\w+)", keys, re.MULTILINE)
+    Traffic.framings[device] = known.group(1) if known else "cobs"
     return "[link %s]\ntype = serial\ndevice = %s\n%s\n" % (name, device, keys)
 
 
