@@ -78,10 +78,17 @@ uint64_t sn_client_deadline(const struct sn_client *c)
     return deadline_ms;
 }
 
+/* An acknowledgement that leaves is no reason to wait longer for the answer to what
+ * went before: a device that acknowledges much would never repeat its request. */
 void sn_client_sent(struct sn_client *c, uint64_t now_ms)
 {
-    sn_retry_sent(&c->retry, now_ms);
-    sn_retry_sent(&c->open.retry, now_ms);
+    if (c->sent_type == c->open.step) {
+        sn_retry_sent(&c->open.retry, now_ms);
+    } else if (c->sent_type == SN_CONNECT || c->sent_type == SN_WILLTOPIC ||
+               c->sent_type == SN_WILLMSG || c->sent_type == SN_DISCONNECT ||
+               c->sent_type == SN_PINGREQ) {
+        sn_retry_sent(&c->retry, now_ms);
+    }
 }
 
 void sn_client_init(struct sn_client *c, const struct sn_client_config *cfg, uint64_t seed)

@@ -345,11 +345,12 @@ struct sn_client {
     uint16_t qos2[SN_CLIENT_QOS2_MAX]; /* received and delivered, PUBREL to come; 0: free */
     uint16_t next_mid;
     uint16_t sleep_s;
-    uint8_t state;    /* enum sn_client_state */
-    uint8_t dialogue; /* enum sn_type last sent while CONNECTING */
-    uint8_t gateway;  /* place of the current one */
-    uint8_t ids_of;   /* place of the gateway that our topic ids are from */
-    uint8_t goodbyes; /* DISCONNECT sent whose answers have not come yet */
+    uint8_t state;     /* enum sn_client_state */
+    uint8_t sent_type; /* enum sn_type of what we sent last */
+    uint8_t dialogue;  /* enum sn_type last sent while CONNECTING */
+    uint8_t gateway;   /* place of the current one */
+    uint8_t ids_of;    /* place of the gateway that our topic ids are from */
+    uint8_t goodbyes;  /* DISCONNECT sent whose answers have not come yet */
     uint8_t gwinfo_radius;
     bool pinging;       /* ACTIVE: PINGREQ is out */
     bool resting;       /* the session was put to sleep: return with CleanSession 0 */
@@ -431,7 +432,7 @@ void sn_client_time(struct sn_client *c, uint64_t now_ms);
 uint64_t sn_client_deadline(const struct sn_client *c);
 
 /* Optional, for slow links: the frame handed out last has left the antenna only
- * now; the waits for its answer count from here. */
+ * now; if it is a request, the wait for its answer counts from here. */
 void sn_client_sent(struct sn_client *c, uint64_t now_ms);
 
 enum sn_client_state sn_client_state(const struct sn_client *c);

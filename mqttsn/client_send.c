@@ -64,6 +64,7 @@ static struct sn_bytes put_together(const struct sn_client *c, const struct sn_p
 void snc_send(struct sn_client *c, uint64_t now_ms, const struct sn_packet *p)
 {
     c->sent_ms = now_ms;
+    c->sent_type = (uint8_t)p->type;
     snc_emit(c, &(struct sn_client_event){
                     .type = SN_EVENT_SEND,
                     .send = {.frame = put_together(c, p), .to = snc_current_address(c)},

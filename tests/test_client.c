@@ -1467,6 +1467,20 @@ static void on_a_slow_link_the_wait_begins_when_the_frame_has_left(void **state)
     assert_int_equal(sn_client_deadline(&d.c), d.now + 10000);
 }
 
+static void an_acknowledgement_that_leaves_puts_no_repeat_off(void **state)
+{
+    (void)state;
+    start();
+    sn_client_connect(&d.c, d.now);
+    hear("03 05 00");
+    publish("a/b", 1, "x");
+    const uint64_t due = sn_client_deadline(&d.c);
+    pass(8000);
+    hear("08 0C 21 00 01 00 05 78");
+    sn_client_sent(&d.c, d.now);
+    assert_int_equal(sn_client_deadline(&d.c), due);
+}
+
 /* SN12C-6.12-1 */
 static void disconnect_waits_for_its_answer(void **state)
 {
@@ -2121,6 +2135,7 @@ int main(void)
         test(every_request_is_supervised),
         test(the_wait_for_an_answer_grows),
         test(on_a_slow_link_the_wait_begins_when_the_frame_has_left),
+        test(an_acknowledgement_that_leaves_puts_no_repeat_off),
         test(disconnect_waits_for_its_answer),
         test(between_two_attempts_disconnect_needs_no_frame),
         test(after_an_unsolicited_disconnect_the_client_connects_again),
