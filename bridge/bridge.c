@@ -66,6 +66,12 @@ size_t bridge_memory_min(const struct bridge_config *c)
     return l.size + 16 * (ARENA_PAGE + 64);
 }
 
+size_t bridge_memory_usual(const struct bridge_config *c)
+{
+    return bridge_memory_min(c) + (size_t)c->max_clients * 4096 + (size_t)c->max_live * 1024 +
+           ((size_t)64 << 20);
+}
+
 struct bridge *bridge_init(void *memory, size_t size, const struct bridge_config *c,
                            bridge_emit_fn *emit, void *ctx)
 {

@@ -433,6 +433,10 @@ struct bridge *bridge_init(void *memory, size_t size, const struct bridge_config
 /* The least memory with which bridge_init() succeeds. */
 size_t bridge_memory_min(const struct bridge_config *config);
 
+/* What a driver should give where nothing else is configured: with room for what
+ * max_clients and max_live usually need. Costs what is touched of it. */
+size_t bridge_memory_usual(const struct bridge_config *config);
+
 /* Feeds one event. now_ms never goes backwards. */
 void bridge_step(struct bridge *b, uint64_t now_ms, const struct bridge_event *event);
 

@@ -105,7 +105,10 @@ struct config {
  * ports and the broker are not. */
 int config_load(const char *path, struct config *out, FILE *errors);
 
-/* Gives back what config_load() took; the pointers in *c are invalid then. */
+/* The same with a file that is open; name stands for it in errors. */
+int config_read(FILE *file, const char *name, struct config *out, FILE *errors);
+
+/* Gives back what config_load() and config_read() took; the pointers in *c are invalid then. */
 void config_free(struct config *c);
 
 /* Prints every key that has an effect, defaults included, with its meaning as a

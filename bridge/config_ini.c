@@ -662,11 +662,12 @@ static void gather(struct config_reading *r)
     c->broker.links = cores;
 }
 
-int config_load(const char *path, struct config *out, FILE *errors)
+int config_read(FILE *file, const char *name, struct config *out, FILE *errors)
 {
     struct config_reading *r = calloc(1, sizeof *r);
     assert(r != NULL);
-    r->path = path;
+    r->path = name;
+    r->file = file;
     r->errors = errors;
     r->section = CONFIG_IN_NOTHING;
     r->config.links = calloc(BRIDGE_LINKS_MAX, sizeof *r->config.links);
@@ -681,19 +682,13 @@ int config_load(const char *path, struct config *out, FILE *errors)
     set_defaults(&r->config, CONFIG_IN_BRIDGE, &r->config);
     set_defaults(&r->config, CONFIG_IN_BROKER, &r->config);
 
-    r->file = fopen(path, "re");
-    if (r->file == NULL) {
+    const int bad = ini_parse_stream(read_line, r, take, r);
+    if (ferror(file)) {
         config_fault(r, 0, "cannot be read: %s", strerror(errno));
+    } else if (bad != 0 && r->faults == 0) {
+        config_fault(r, 0, "is not a configuration file");
     } else {
-        const int bad = ini_parse_stream(read_line, r, take, r);
-        if (ferror(r->file)) {
-            config_fault(r, 0, "cannot be read: %s", strerror(errno));
-        } else if (bad != 0 && r->faults == 0) {
-            config_fault(r, 0, "is not a configuration file");
-        } else {
-            config_complete(r);
-        }
-        fclose(r->file);
+        config_complete(r);
     }
     if (r->predefined != NULL) {
         config_own(&r->config, r->predefined);
@@ -711,7 +706,7 @@ int config_load(const char *path, struct config *out, FILE *errors)
     free(r->line);
     free(r);
     if (faults > CONFIG_ERRORS_MAX) {
-        fprintf(errors, "%s: %u more errors\n", path, faults - CONFIG_ERRORS_MAX);
+        fprintf(errors, "%s: %u more errors\n", name, faults - CONFIG_ERRORS_MAX);
     }
     if (faults > 0) {
         config_free(&config);
@@ -719,6 +714,18 @@ int config_load(const char *path, struct config *out, FILE *errors)
     }
     *out = config;
     return 0;
+}
+
+int config_load(const char *path, struct config *out, FILE *errors)
+{
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        fprintf(errors, "%s: cannot be read: %s\n", path, strerror(errno));
+        return -1;
+    }
+    const int rc = config_read(file, path, out, errors);
+    fclose(file);
+    return rc;
 }
 
 void config_free(struct config *c)

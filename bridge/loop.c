@@ -399,18 +399,16 @@ static int open_store(struct loop *l)
 static int make_bridge(struct loop *l)
 {
     const struct bridge_config *c = &l->core_config;
-    size_t size = bridge_memory_min(c);
+    size_t size = bridge_memory_usual(c);
     if (l->config->memory_mb > 0) {
-        const size_t limit = (size_t)l->config->memory_mb << 20;
-        if (limit < size) {
+        const size_t least = bridge_memory_min(c);
+        size = (size_t)l->config->memory_mb << 20;
+        if (size < least) {
             log_line(BRIDGE_LEVEL_ERROR,
                      "memory_mb = %u is too little for max_clients = %u: at least %zu are needed",
-                     l->config->memory_mb, c->max_clients, (size >> 20) + 1);
+                     l->config->memory_mb, c->max_clients, (least >> 20) + 1);
             return -1;
         }
-        size = limit;
-    } else {
-        size += (size_t)c->max_clients * 4096 + (size_t)c->max_live * 1024 + ((size_t)64 << 20);
     }
     l->memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
