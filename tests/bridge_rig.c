@@ -1,6 +1,7 @@
 #include "tests/bridge_rig.h"
 
 #include "bridge/core.h"
+#include "sim/action.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -341,23 +342,6 @@ static void say(struct rig *r, const char *format, ...)
     r->said[r->said_count++] = strdup(line);
 }
 
-struct text {
-    char c[200];
-};
-
-static struct text text(struct sn_bytes b)
-{
-    struct text t;
-    size_t at = 0;
-    for (size_t i = 0; i < b.len && i < 40; i++)
-        at += (size_t)snprintf(t.c + at, sizeof(t.c) - at,
-                               b.data[i] >= ' ' && b.data[i] <= '~' ? "%c" : "\\x%02x", b.data[i]);
-    if (b.len > 40)
-        at += (size_t)snprintf(t.c + at, sizeof(t.c) - at, "... %zu", b.len);
-    t.c[at] = '\0';
-    return t;
-}
-
 void rig_peer_name(uint16_t link, const struct radio_address *to, struct sn_bytes node, char *out,
                    size_t size)
 {
@@ -367,66 +351,7 @@ void rig_peer_name(uint16_t link, const struct radio_address *to, struct sn_byte
     if (link != 0)
         at += snprintf(out + at, size - (size_t)at, "@%u", link);
     if (node.data != NULL)
-        snprintf(out + at, size - (size_t)at, "/%s", text(node).c);
-}
-
-static const char *lazy(const struct bridge_action *a)
-{
-    return a->lazy ? " lazy" : "";
-}
-
-static const char *via(uint32_t conn)
-{
-    static char name[32];
-    name[0] = '\0';
-    if (conn != 0)
-        snprintf(name, sizeof(name), " via %" PRIu32, conn);
-    return name;
-}
-
-/* Where a test is about lanes, a queue to the broker is told by class and lane. */
-static const char *for_queue(const struct rig *r, uint32_t queue)
-{
-    static char name[32];
-    name[0] = '\0';
-    if (bridge_queue_is_up(queue) && bridge_queue_session(queue) != 0)
-        return via(bridge_queue_session(queue));
-    if (!bridge_queue_is_up(queue))
-        snprintf(name, sizeof(name), " for %" PRIu32, queue);
-    else if (r->o.lanes)
-        snprintf(name, sizeof(name), " in %s%" PRIu32, queue & BRIDGE_LANE_LIVE ? "live " : "",
-                 queue & 0xFF);
-    return name;
-}
-
-static void say_record(struct rig *r, const char *verb, const struct bridge_action *a)
-{
-    const struct bridge_record *record = &a->record.record;
-    switch (record->kind) {
-    case BRIDGE_RECORD_SESSION:
-        say(r, "%s session %" PRIu32 "%s", verb, record->session, lazy(a));
-        return;
-    case BRIDGE_RECORD_WILL:
-        say(r, "%s will %" PRIu32 "%s", verb, record->session, lazy(a));
-        return;
-    case BRIDGE_RECORD_TOPIC:
-        say(r, "%s topic %" PRIu32 " %" PRIu32 "%s%s%s", verb, record->session, record->key,
-            record->value.len > 0 ? " " : "", text(record->value).c, lazy(a));
-        return;
-    case BRIDGE_RECORD_FILTER:
-        if (record->value.len > 1)
-            say(r, "%s filter %" PRIu32 " %" PRIu32 " qos=%u %s%s", verb, record->session,
-                record->key, record->value.data[0],
-                text(sn_bytes(record->value.data + 1, record->value.len - 1)).c, lazy(a));
-        else
-            say(r, "%s filter %" PRIu32 " %" PRIu32 "%s", verb, record->session, record->key,
-                lazy(a));
-        return;
-    case BRIDGE_RECORD_ACCOUNT:
-        say(r, "%s account%s", verb, lazy(a));
-        return;
-    }
-    say(r, "%s all of %" PRIu32 "%s", verb, record->session, lazy(a));
+        snprintf(out + at, size - (size_t)at, "/%s", sim_word(node).c);
 }
 
 static void say_frame(struct rig *r, const char *peer, const struct sn_packet *p)
@@ -436,87 +361,13 @@ static void say_frame(struct rig *r, const char *peer, const struct sn_packet *p
     say(r, "%s < %s", peer, line);
 }
 
-static void say_message(struct rig *r, const char *verb, const struct bridge_message *m,
-                        const char *end)
-{
-    say(r, "%s %" PRIu64 "%s qos=%u%s %s '%s'%s", verb, m->seq, for_queue(r, m->queue), m->qos,
-        m->flags & BRIDGE_FLAG_RETAIN ? " retain" : "", text(m->topic).c, text(m->payload).c, end);
-}
-
-static void say_connect(struct rig *r, const struct bridge_action *a)
-{
-    char will[LINE_SIZE] = "";
-    if (a->connect.conn == 0) {
-        say(r, "connect broker");
-        return;
-    }
-    if (a->connect.will_topic.len > 0)
-        snprintf(will, sizeof(will), " will qos=%u%s %s '%s'", a->connect.will_qos,
-                 a->connect.will_retain ? " retain" : "", text(a->connect.will_topic).c,
-                 text(a->connect.will_message).c);
-    say(r, "connect%s '%s'%s%s%s", via(a->connect.conn), text(a->connect.client_id).c,
-        a->connect.clean ? " clean" : "", a->connect.transient ? " transient" : "", will);
-}
-
 static void say_action(struct rig *r, const struct bridge_action *a)
 {
-    char end[32] = "";
-    switch (a->type) {
-    case BRIDGE_DO_SEND: /* by sent() */
-        return;
-    case BRIDGE_DO_STORE:
-        say_message(r, "store", &a->store.message, lazy(a));
-        return;
-    case BRIDGE_DO_MARK:
-        say(r, "mark %" PRIu64 "%s%s%s%s", a->row.seq, for_queue(r, a->row.queue),
-            a->row.flags & BRIDGE_FLAG_RELEASED ? " released" : "",
-            a->row.flags & BRIDGE_FLAG_DELIVERED ? " delivered" : "", lazy(a));
-        return;
-    case BRIDGE_DO_FORGET:
-        say(r, "forget %" PRIu64 "%s%s", a->row.seq, for_queue(r, a->row.queue), lazy(a));
-        return;
-    case BRIDGE_DO_SAVE:
-        say_record(r, "save", a);
-        return;
-    case BRIDGE_DO_ERASE:
-        say_record(r, "erase", a);
-        return;
-    case BRIDGE_DO_FETCH:
-        if (a->fetch.which == BRIDGE_FETCH_EXPIRED)
-            say(r, "fetch expired");
-        else
-            say(r, "fetch%s %s %" PRIu64, for_queue(r, a->fetch.queue),
-                a->fetch.which == BRIDGE_FETCH_NEWEST ? "back from" : "from", a->fetch.from);
-        return;
-    case BRIDGE_DO_CONNECT:
-        say_connect(r, a);
-        return;
-    case BRIDGE_DO_DISCONNECT:
-        say(r, "disconnect%s%s%s", a->disconnect.conn == 0 ? " broker" : via(a->disconnect.conn),
-            a->disconnect.forget ? " forget" : "", a->disconnect.with_will ? " with will" : "");
-        return;
-    case BRIDGE_DO_PUBLISH:
-        if (a->publish.expiry_s > 0)
-            snprintf(end, sizeof(end), " expiry %" PRIu32, a->publish.expiry_s);
-        say_message(r, "publish", &a->publish.message, end);
-        return;
-    case BRIDGE_DO_SUBSCRIBE:
-        say(r, "subscribe %" PRIu32 "%s qos=%u %s%s", a->subscribe.request, via(a->subscribe.conn),
-            a->subscribe.qos, text(a->subscribe.filter).c,
-            a->subscribe.wants_retained ? " retained" : "");
-        return;
-    case BRIDGE_DO_UNSUBSCRIBE:
-        say(r, "unsubscribe %" PRIu32 "%s %s", a->subscribe.request, via(a->subscribe.conn),
-            text(a->subscribe.filter).c);
-        return;
-    case BRIDGE_DO_ACCEPT:
-        say(r, "accept %" PRIu64, a->accept.token);
-        return;
-    case BRIDGE_DO_NOTE:
-        say(r, "* %s%s%s%s%s", bridge_note_name(a->note.note), a->note.client.len > 0 ? " " : "",
-            text(a->note.client).c, a->note.detail.len > 0 ? ": " : "", text(a->note.detail).c);
-        return;
-    }
+    char line[LINE_SIZE];
+    if (a->type == BRIDGE_DO_SEND)
+        return; /* by sent() */
+    sim_action_print(a, r->o.lanes, line, sizeof(line));
+    say(r, "%s", line);
 }
 
 /* ---- the rules of the seams ------------------------------------------------------------ */
