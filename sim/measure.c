@@ -643,6 +643,7 @@ void sim_measure_hear(void *ctx, const struct sim_record *r)
         break;
     case SIM_FRAME_DAMAGED:
     case SIM_FRAME_COPIED:
+    case SIM_BRIDGE_EVENT:
     case SIM_DEVICE:
     case SIM_NOTE:
         break;

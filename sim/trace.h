@@ -24,6 +24,7 @@ enum sim_record_type {
     SIM_LINK_DOWN, /* why */
     SIM_LINK_COST, /* number: hundredths of the unit that are added, why: the unit */
     /* the bridge */
+    SIM_BRIDGE_EVENT,  /* event: is about to be fed */
     SIM_BRIDGE_ACTION, /* action */
     SIM_BRIDGE_STARTED,
     SIM_BRIDGE_KILLED,
@@ -71,6 +72,7 @@ struct sim_record {
     uint64_t number;
     uint32_t air_bits;     /* with framing and overhead */
     struct sn_bytes bytes; /* the frame */
+    const struct bridge_event *event;
     const struct bridge_action *action;
     const struct sim_message *message;
 };
