@@ -43,6 +43,12 @@ uint32_t sim_names_number(struct sim_names *n, const char *name)
     return n->count - 1;
 }
 
+uint32_t sim_names_find(const struct sim_names *n, const char *name)
+{
+    const uint32_t at = n->slots == 0 ? 0 : place(n, name);
+    return n->slots == 0 || n->slot[at] == 0 ? SIM_NAMES_NONE : n->slot[at] - 1;
+}
+
 void sim_names_close(struct sim_names *n)
 {
     free(n->name);

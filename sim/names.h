@@ -18,6 +18,10 @@ struct sim_names {
 /* The number of a name, a new one if need be. Zeroed names are empty. */
 uint32_t sim_names_number(struct sim_names *n, const char *name);
 
+/* The same, but a name that was never seen has no number and gets none. */
+#define SIM_NAMES_NONE UINT32_MAX
+uint32_t sim_names_find(const struct sim_names *n, const char *name);
+
 void sim_names_close(struct sim_names *n);
 
 #endif
