@@ -300,6 +300,12 @@ static const struct key *find_key(const char *name, unsigned *directions)
     return NULL;
 }
 
+bool sim_profile_is_key(const char *key)
+{
+    unsigned directions;
+    return find_key(key, &directions) != NULL;
+}
+
 static void *field_of(struct sim_profile *p, const struct key *k, unsigned direction)
 {
     return k->where == LINK ? (char *)p + k->offset : (char *)&p->path[direction] + k->offset;
@@ -487,4 +493,14 @@ void sim_profile_print_keys(FILE *out)
         print_allowed(k, out);
         fputs(".\n", out);
     }
+}
+
+/* ---- many ---------------------------------------------------------------------------- */
+
+const struct sim_profile *sim_profiles_find(const struct sim_profiles *all, const char *name)
+{
+    for (size_t i = 0; i < all->count; i++)
+        if (strcmp(all->list[i].name, name) == 0)
+            return &all->list[i];
+    return NULL;
 }

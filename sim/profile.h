@@ -153,6 +153,9 @@ void sim_profile_init(struct sim_profile *p, const char *name);
 bool sim_profile_set(struct sim_profile *p, const char *key, const char *value, char *error,
                      size_t size);
 
+/* Whether sim_profile_set() knows this key. */
+bool sim_profile_is_key(const char *key);
+
 /* What only several keys together can get wrong; after the last set. */
 bool sim_profile_check(const struct sim_profile *p, char *error, size_t size);
 

@@ -60,11 +60,6 @@ static struct sim_profile *find(const struct sim_profiles *all, const char *name
     return NULL;
 }
 
-const struct sim_profile *sim_profiles_find(const struct sim_profiles *all, const char *name)
-{
-    return find(all, name);
-}
-
 static void set_like(struct reading *r)
 {
     char text[160];

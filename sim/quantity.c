@@ -96,6 +96,16 @@ bool sim_time_read(const char *text, uint64_t *us)
     return true;
 }
 
+bool sim_span_read(const char *text, struct sim_span *span)
+{
+    struct sim_span found;
+    const char *end = sim_read_span(text, &found);
+    if (end == NULL || *end != '\0')
+        return false;
+    *span = found;
+    return true;
+}
+
 const char *sim_read_span(const char *text, struct sim_span *span)
 {
     struct sim_span found;

@@ -30,8 +30,9 @@ const char *sim_read_span(const char *text, struct sim_span *span);
 const char *sim_read_rate(const char *text, uint64_t *bits_per_s);
 const char *sim_read_chance(const char *text, uint64_t *ppb);
 
-/* Reads a time and nothing else; false when it is none. */
+/* Reads a time, or a span, and nothing else; false when it is none. */
 bool sim_time_read(const char *text, uint64_t *us);
+bool sim_span_read(const char *text, struct sim_span *span);
 
 /* Each returns out. What is printed is read back the same. */
 const char *sim_decimal_print(int64_t value, int decimals, char *out, size_t size);
