@@ -14,6 +14,8 @@ static const struct command {
     const char *help;
 } commands[] = {
     {"link", sim_link_main, "put a link with trouble between two real programs"},
+    {"run", sim_run_main, "run scenarios in virtual time and check what must hold"},
+    {"soak", sim_soak_main, "run scenarios, and made-up ones, under many seeds"},
     {"profiles", sim_profiles_main, "list the kinds of link there are, or explain one"},
 };
 

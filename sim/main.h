@@ -11,5 +11,7 @@ typedef int sim_main_fn(int argc, char **argv);
 
 int sim_link_main(int argc, char **argv);
 int sim_profiles_main(int argc, char **argv);
+int sim_run_main(int argc, char **argv);
+int sim_soak_main(int argc, char **argv);
 
 #endif

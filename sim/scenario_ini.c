@@ -119,10 +119,27 @@ static size_t split(const struct sim_scenario *s, struct statement *all)
     return count;
 }
 
+/* The daemon's default would cost more memory than the whole simulation. */
+static void write_bridge(struct ini *ini, struct statement *all, size_t count,
+                         const struct sim_scenario *s)
+{
+    char text[40];
+    uint32_t devices = 0;
+    for (size_t i = 0; i < s->fleet_count; i++)
+        devices += s->fleets[i].count;
+    write_line(ini, 0, "[bridge]", 8);
+    if (!is_given(all, count, "[bridge]", "max_clients")) {
+        snprintf(text, sizeof(text), "max_clients = %u", devices * 2 + 16);
+        write_line(ini, 0, text, strlen(text));
+    }
+    write_section(ini, all, count, "[bridge]");
+}
+
 static void write_all(struct ini *ini, const struct sim_scenario *s)
 {
     struct statement *all = sim_memory((s->ini_count + 1) * sizeof(*all));
     const size_t count = split(s, all);
+    write_bridge(ini, all, count, s);
     for (size_t i = 0; i < s->link_count; i++)
         write_link(ini, all, count, &s->links[i], i);
     for (size_t i = 0; i < count; i++) {

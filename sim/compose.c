@@ -1,0 +1,172 @@
+#include "sim/compose.h"
+
+#include <inttypes.h>
+
+#include "sim/random.h"
+
+/* pace_s: about how often a device can publish there, with a dozen of them. */
+struct kind {
+    const char *profile;
+    uint32_t pace_s;
+};
+
+/* Links on which every device hears and is heard again within a day. */
+static const struct kind kinds[] = {
+    {"ideal", 10},        {"lan-udp", 10},      {"serial-9600", 15}, {"serial-radio-1200", 120},
+    {"ax25-1200", 120},   {"xbee-mesh", 15},    {"geo-vsat", 20},    {"geo-ntn-nbiot", 120},
+    {"bgan-m2m", 30},     {"meo-150", 15},      {"pstn-v34", 60},    {"gsm-csd", 60},
+    {"outage-storm", 30}, {"iridium-csd", 300},
+};
+
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+struct composer {
+    struct sim_random random;
+    FILE *out;
+    uint32_t links;
+    uint32_t fleets;
+    uint32_t pace_s;
+};
+
+static uint64_t pick(struct composer *c, uint64_t low, uint64_t high)
+{
+    return sim_random_between(&c->random, low, high);
+}
+
+static bool one_in(struct composer *c, uint64_t n)
+{
+    return sim_random_below(&c->random, n) == 0;
+}
+
+/* ---- links and devices ---------------------------------------------------------- */
+
+static void compose_link(struct composer *c)
+{
+    const struct kind *k = &kinds[sim_random_below(&c->random, KINDS)];
+    fprintf(c->out, "link l%" PRIu32 " profile %s", c->links, k->profile);
+    if (one_in(c, 4))
+        fprintf(c->out, " loss %" PRIu64 "%%", pick(c, 1, 20));
+    if (one_in(c, 5))
+        fprintf(c->out, " duplicate %" PRIu64 "%%", pick(c, 1, 10));
+    if (one_in(c, 5))
+        fprintf(c->out, " reorder %" PRIu64 "%%", pick(c, 1, 10));
+    fputc('\n', c->out);
+    c->pace_s = k->pace_s > c->pace_s ? k->pace_s : c->pace_s;
+    c->links++;
+}
+
+static void compose_publication(struct composer *c)
+{
+    const uint64_t every = c->pace_s * pick(c, 1, 6);
+    fprintf(c->out,
+            "    publishes f%" PRIu32 "/{n}/t%" PRIu64 " qos %" PRIu64 " every %" PRIu64
+            "s..%" PRIu64 "s",
+            c->fleets, pick(c, 1, 3), pick(c, 0, 2), every, every * pick(c, 1, 3));
+    if (one_in(c, 4))
+        fprintf(c->out, " together");
+    if (one_in(c, 4))
+        fprintf(c->out, " burst %" PRIu64, pick(c, 2, 4));
+    if (one_in(c, 3))
+        fprintf(c->out, " size %" PRIu64, pick(c, 10, 60));
+    if (one_in(c, 6))
+        fprintf(c->out, " retain");
+    fputc('\n', c->out);
+}
+
+static void compose_fleet(struct composer *c)
+{
+    fprintf(c->out, "fleet d%" PRIu32 "x %" PRIu64 " on l%" PRIu64 "\n", c->fleets, pick(c, 1, 6),
+            sim_random_below(&c->random, c->links));
+    for (uint64_t i = pick(c, 1, 2); i > 0; i--)
+        compose_publication(c);
+    if (one_in(c, 2))
+        fprintf(c->out, "    subscribes cmd/# qos %" PRIu64 "\n", pick(c, 0, 2));
+    if (one_in(c, 3))
+        fprintf(c->out, "    subscribes own/{n} qos %" PRIu64 "\n", pick(c, 0, 2));
+    if (one_in(c, 3))
+        fprintf(c->out, "    sleep %" PRIu64 "s\n", c->pace_s * pick(c, 5, 20));
+    if (one_in(c, 4))
+        fprintf(c->out, "    clean yes\n");
+    if (one_in(c, 4))
+        fprintf(c->out, "    will gone/{name} lost qos %" PRIu64 "\n", pick(c, 0, 2));
+    fprintf(c->out, "    keepalive %" PRIu64 "s  outbox %" PRIu64 "  start %" PRIu32 "s\n",
+            c->pace_s * pick(c, 10, 40), pick(c, 4, 64), c->pace_s);
+    c->fleets++;
+}
+
+static void compose_commands(struct composer *c)
+{
+    fprintf(c->out, "commands c publishes cmd/all qos %" PRIu64 " every %" PRIu64 "s..%" PRIu64 "s",
+            pick(c, 0, 2), c->pace_s * pick(c, 1, 6), c->pace_s * pick(c, 6, 12));
+    fprintf(c->out, "%s\n", one_in(c, 5) ? " burst 5" : "");
+    if (one_in(c, 2))
+        fprintf(c->out, "commands o publishes own/1 qos %" PRIu64 " every %" PRIu64 "s\n",
+                pick(c, 0, 2), c->pace_s * pick(c, 3, 12));
+}
+
+/* ---- the gateway and what is around it --------------------------------------------- */
+
+static void compose_gateway(struct composer *c)
+{
+    static const struct {
+        const char *key;
+        uint64_t low;
+        uint64_t high;
+    } limits[] = {
+        {"max_backlog", 3, 60},  {"max_queue", 2, 30},        {"max_live", 2, 40},
+        {"qos0_backlog", 0, 10}, {"awake_messages", 1, 5},    {"commit_delay_ms", 1, 2000},
+        {"max_clients", 20, 40}, {"max_subscriptions", 2, 4},
+    };
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
+        if (one_in(c, 5))
+            fprintf(c->out, "gateway %s %" PRIu64 "\n", limits[i].key,
+                    pick(c, limits[i].low, limits[i].high));
+    if (one_in(c, 5))
+        fprintf(c->out, "gateway ack broker\n");
+    if (one_in(c, 2))
+        fprintf(c->out, "gateway [broker] max_inflight %" PRIu64 "\n", pick(c, 1, 8));
+    if (one_in(c, 2))
+        fprintf(c->out, "broker delay %" PRIu64 "ms..%" PRIu64 "ms reorder %s\n", pick(c, 1, 50),
+                pick(c, 50, 800), one_in(c, 2) ? "yes" : "no");
+    if (one_in(c, 2))
+        fprintf(c->out, "disk commit %" PRIu64 "ms..%" PRIu64 "ms\n", pick(c, 1, 30),
+                pick(c, 30, 900));
+}
+
+static void compose_fault(struct composer *c, uint64_t run_s)
+{
+    static const char *const lasting[] = {
+        "broker down",           "broker refuses", "disk full",   "disk fails",
+        "broker slow 200ms..3s", "unplug l0",      "one d0x off", "disk slow 1s..5s",
+    };
+    static const char *const short_ones[] = {
+        "bridge killed", "bridge stopped",  "power cut",         "broker drops",
+        "clock +1h",     "one d0x reboots", "one d0x publishes", "broker forgets",
+    };
+    const bool lasts = one_in(c, 2);
+    fprintf(
+        c->out, "about every %" PRIu64 "s %s", run_s / pick(c, 3, 12),
+        lasts
+            ? lasting[sim_random_below(&c->random, sizeof(lasting) / sizeof(lasting[0]))]
+            : short_ones[sim_random_below(&c->random, sizeof(short_ones) / sizeof(short_ones[0]))]);
+    if (lasts)
+        fprintf(c->out, " for %" PRIu64 "s..%" PRIu64 "s", pick(c, 1, 60), pick(c, 60, 900));
+    fputc('\n', c->out);
+}
+
+void sim_compose(uint64_t seed, FILE *out)
+{
+    struct composer c = {.out = out};
+    sim_random_init(&c.random, seed, "compose");
+    fprintf(out, "# made up by `snsim soak --print %" PRIu64 "`\n", seed);
+    for (uint64_t i = pick(&c, 1, 2); i > 0; i--)
+        compose_link(&c);
+    for (uint64_t i = pick(&c, 1, 3); i > 0; i--)
+        compose_fleet(&c);
+    compose_commands(&c);
+    compose_gateway(&c);
+    const uint64_t run_s = c.pace_s * pick(&c, 50, 200);
+    for (uint64_t i = pick(&c, 0, 5); i > 0; i--)
+        compose_fault(&c, run_s);
+    fprintf(out, "at %" PRIu64 "s stop\n", run_s);
+}
