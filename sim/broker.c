@@ -429,6 +429,8 @@ static void end_connection(struct sim_broker *b, struct connection *c)
     c->state = IS_DOWN;
     c->ghost = sim_random_below(&b->random, 2) == 0 ? c->epoch : 0;
     c->epoch++;
+    for (struct outgoing *o = c->first; o != NULL; o = o->next)
+        o->sent = false;
 }
 
 /* The broker has lost the client, and says what that one wanted said. */
@@ -447,8 +449,6 @@ static void lose(struct sim_broker *b, struct connection *c, const char *why)
         return;
     const bool was_up = c->state == IS_UP;
     end_connection(b, c);
-    for (struct outgoing *o = c->first; o != NULL; o = o->next)
-        o->sent = false;
     /* QoS 0 does not wait for another connection. */
     struct outgoing **from = &c->first;
     for (struct outgoing *o; (o = *from) != NULL;) {
@@ -739,7 +739,7 @@ void sim_broker_end_client(struct sim_broker *b)
         end_connection(b, c);
         publish_will(b, c);
         for (struct outgoing *o = c->first; o != NULL; o = o->next)
-            o->sent = o->accepted = false;
+            o->accepted = false;
     }
 }
 

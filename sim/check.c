@@ -185,6 +185,24 @@ static void frame_goes_up(struct sim_check *c, const struct sim_record *r)
     device->open_next = (device->open_next + 1) % SIM_FLOW_OPEN;
 }
 
+/* The link makes a copy. Without DUP, and if it arrives when the handshake is
+ * over, nobody can tell it from another message with the same id. */
+static void frame_is_copied(struct sim_check *c, const struct sim_record *r)
+{
+    struct sn_packet p;
+    uint32_t party;
+    uint64_t number;
+    if (r->device == NULL || sn_decode(r->bytes, &p) != SN_OK || p.type != SN_PUBLISH ||
+        p.publish.qos != 2 || !sim_flows_read(&c->flows, p.publish.data, &party, &number))
+        return;
+    const uint32_t device = sim_names_find(&c->flows.names, r->device);
+    if (r->direction == SIM_UP)
+        *sim_flags_at(&c->flows.parties[party].sent, number) |= SIM_SENT_AGAIN;
+    else if (device != SIM_NAMES_NONE)
+        *sim_flags_at(&sim_party_inbox(&c->flows.parties[device], party)->got, number) |=
+            SIM_GOT_COPIED;
+}
+
 static void acknowledges(struct sim_check *c, const struct sim_record *r, uint16_t mid)
 {
     const uint32_t party = sim_names_find(&c->flows.names, r->device);
@@ -237,7 +255,7 @@ static void broker_has(struct sim_check *c, const struct sim_record *r)
     }
     *flags |= SIM_SENT_ARRIVED;
     c->figures.arrived++;
-    if (!sim_order_holds(sender->order, r->message->topic, qos, number))
+    if (qos > 0 && !sim_order_holds(sender->order, r->message->topic, qos, number))
         violate(c, r->at_us, "order: %s:%" PRIu64 " comes to the broker after a later one",
                 name_of(c, party), number);
 }
@@ -382,12 +400,12 @@ static void got(struct sim_check *c, const struct sim_record *r)
     struct sim_inbox *in = sim_party_inbox(&c->flows.parties[device], sender);
     uint8_t *flags = sim_flags_at(&in->got, number);
     /* Retained messages come again with each subscription. */
-    if (*flags & SIM_GOT_ONCE && m->qos == 2 && !m->retain)
+    if (*flags & SIM_GOT_ONCE && m->qos == 2 && !m->retain && !(*flags & SIM_GOT_COPIED))
         violate(c, r->at_us, "once: %s:%" PRIu64 " of QoS 2 has come to %s again",
                 name_of(c, sender), number, r->device);
     if (*flags & SIM_GOT)
         c->figures.got_again++;
-    else if (!m->retain && !sim_order_holds(in->order, m->topic, m->qos, number))
+    else if (!m->retain && m->qos > 0 && !sim_order_holds(in->order, m->topic, m->qos, number))
         violate(c, r->at_us, "order: %s:%" PRIu64 " comes to %s after a later one",
                 name_of(c, sender), number, r->device);
     c->figures.got += !(*flags & SIM_GOT);
@@ -451,9 +469,25 @@ static void device(struct sim_check *c, const struct sim_record *r)
 
 /* ---- what the bridge notes ----------------------------------------------------------------------------- */
 
-static void notes(struct sim_check *c, enum bridge_note note)
+/* The bridge has given a client up, who may not know yet. */
+static void gives_up(struct sim_check *c, const struct bridge_action *a)
 {
-    const char *name = bridge_note_name(note);
+    char name[32];
+    if (a->note.client.len >= sizeof(name))
+        return;
+    snprintf(name, sizeof(name), "%.*s", (int)a->note.client.len,
+             (const char *)a->note.client.data);
+    const uint32_t party = sim_names_find(&c->flows.names, name);
+    if (party != SIM_NAMES_NONE && c->flows.parties[party].clean)
+        begin_anew(c, &c->flows.parties[party], true);
+}
+
+static void notes(struct sim_check *c, const struct bridge_action *a)
+{
+    const char *name = bridge_note_name(a->note.note);
+    if (a->note.note == BRIDGE_NOTE_CLIENT_LOST || a->note.note == BRIDGE_NOTE_CLIENT_NO_ANSWER ||
+        a->note.note == BRIDGE_NOTE_CLIENT_DISCONNECTED)
+        gives_up(c, a);
     /* Nothing of QoS 0 is claimed, so it excuses nothing. */
     if (strstr(name, "QOS0") != NULL)
         return;
@@ -508,14 +542,16 @@ static void action(struct sim_check *c, const struct sim_record *r)
         accepts(c, r);
         return;
     case BRIDGE_DO_NOTE:
-        notes(c, a->note.note);
+        notes(c, a);
+        return;
+    case BRIDGE_DO_DISCONNECT: /* no event will tell */
+        connection_ends(c, a->disconnect.conn, false);
         return;
     case BRIDGE_DO_MARK:
     case BRIDGE_DO_SAVE:
     case BRIDGE_DO_ERASE:
     case BRIDGE_DO_FETCH:
     case BRIDGE_DO_CONNECT:
-    case BRIDGE_DO_DISCONNECT:
     case BRIDGE_DO_SUBSCRIBE:
     case BRIDGE_DO_UNSUBSCRIBE:
         return;
@@ -587,11 +623,13 @@ void sim_check_hear(void *ctx, const struct sim_record *r)
         if (r->why != NULL && strcmp(r->why, "broker-forgets") == 0)
             broker_forgets(c);
         return;
+    case SIM_FRAME_COPIED:
+        frame_is_copied(c, r);
+        return;
     case SIM_FRAME_STARTED:
     case SIM_FRAME_ARRIVED:
     case SIM_FRAME_LOST:
     case SIM_FRAME_DAMAGED:
-    case SIM_FRAME_COPIED:
     case SIM_LINK_UP:
     case SIM_LINK_DOWN:
     case SIM_LINK_COST:

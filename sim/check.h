@@ -13,9 +13,10 @@
  *              As many may be missing as the account says were dropped or expired.
  *  once        No QoS 2 message arrives twice: at the broker, or at a device that
  *              has not lost its memory in between.
- *  order       Of one device and topic, messages of equal QoS and class reach the
- *              broker in the order in which they were published; first copies
- *              count. The same from one sender at the broker to one device.
+ *  order       Messages of one device, topic and QoS (1 or 2) reach the broker in
+ *              the order in which they were published; first copies count. The
+ *              same from one sender at the broker to one device. QoS 0 comes as
+ *              the link lets it.
  *  account     accepted = delivered + expired + dropped + queued, both ways. At
  *              rest, queued is what the disk holds for somebody.
  *  bounds      No more messages undecided at the broker than its window; none
@@ -28,7 +29,10 @@
  *
  * The broker's rejection, congestion told to a sensor, and messages that a device
  * gave up are nobody's promise. A session that the broker forgets takes QoS 2 of
- * messages under way with it; that is the broker's loss and not claimed.
+ * messages under way with it; that is the broker's loss and not claimed. Nor is
+ * it claimed that a QoS 2 message comes once of which the link has made a copy:
+ * one without DUP that arrives after PUBCOMP looks like the next message of a
+ * device that uses its message id again.
  */
 #ifndef SIM_CHECK_H
 #define SIM_CHECK_H

@@ -29,7 +29,7 @@ enum sim_got {
     SIM_GOT = 1,
     SIM_GOT_ONCE = 2, /* at QoS 2, and it has not lost its memory since */
     SIM_GOT_OWED = 4,
-    SIM_GOT_TOLD = 8, /* was missed once already */
+    SIM_GOT_COPIED = 8, /* the link made a copy of it: nothing is claimed of once */
 };
 
 struct sim_flags {
