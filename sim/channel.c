@@ -230,7 +230,7 @@ static struct sim_line *line_open(struct sim_channel *c, const char *device)
         .causes = c->broken ? SIM_CAUSE_BROKEN : 0,
     };
     /* From sender to receiver, in both directions. */
-    sim_plan_add(l);
+    struct sim_node *plan = sim_plan_add(l);
     sim_repeat_add(l);
     struct sim_node *answer = sim_answer_add(l);
     sim_dial_add(l);
@@ -243,6 +243,8 @@ static struct sim_line *line_open(struct sim_channel *c, const char *device)
     sim_meter_add(l);
     sim_fade_add(l);
     for (enum sim_direction d = SIM_UP; d <= SIM_DOWN; d++) {
+        if (plan != NULL)
+            sim_node_join(plan, d);
         sim_loss_add(l, d);
         sim_damage_add(l, d);
         if (d == SIM_UP && answer != NULL)

@@ -22,6 +22,7 @@ enum {
     KEY_SET,
     KEY_SEED,
     KEY_TRACE,
+    KEY_PCAPNG,
     KEY_UDP,
     KEY_PTY,
     KEY_TO,
@@ -42,6 +43,7 @@ static const struct argp_option known[] = {
     {"seed", KEY_SEED, "N", 0, "Another course of chance (default 1)", 3},
     {"profiles", KEY_PROFILES, "FILE", 0, "Add the profiles of FILE", 3},
     {"trace", KEY_TRACE, NULL, 0, "Say on stderr what happens to each frame", 3},
+    {"pcapng", KEY_PCAPNG, "FILE", 0, "Write every frame to FILE, for Wireshark", 3},
     {0},
 };
 
@@ -97,6 +99,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_PROFILES:
         o->file = arg;
+        return 0;
+    case KEY_PCAPNG:
+        o->link.capture = arg;
         return 0;
     case KEY_TRACE:
         o->link.trace = true;

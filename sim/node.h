@@ -144,7 +144,7 @@ uint64_t sim_airtime(const struct sim_profile *p, enum sim_direction direction, 
 
 /* ---- making nodes: each adds itself if the profile asks for it ------------------ */
 
-void sim_plan_add(struct sim_line *l);                                 /* node_plan.c */
+struct sim_node *sim_plan_add(struct sim_line *l);                     /* node_plan.c */
 void sim_repeat_add(struct sim_line *l);                               /* node_repeat.c */
 void sim_repeat_add_end(struct sim_line *l);                           /* and its other half */
 struct sim_node *sim_answer_add(struct sim_line *l);                   /* node_answer.c */

@@ -2,6 +2,9 @@
  *
  * Contacts come from a list, from a period, or from a satellite's orbit; without any of these
  * there always is one. flap_up and flap_down are the means of exponentially distributed times.
+ *
+ * A low satellite is far and behind haze: orbit_loss is the share of frames lost (low) at the
+ * station's least elevation; it falls with the sine of the elevation, to none overhead.
  */
 #include "sim/node.h"
 #include "sim/orbit.h"
@@ -71,6 +74,19 @@ static void flaps(void *ctx, uint64_t arg)
     sim_line_set(plan->node.line, SIM_CAUSE_FLAP, plan->is_away, "away");
 }
 
+static void take(struct sim_node *n, struct sim_packet *p)
+{
+    struct plan *plan = (struct plan *)n;
+    const int64_t one = 1 << 30;
+    const int64_t least = plan->orbit.sin_elevation;
+    const int64_t height = sim_orbit_height(&plan->orbit, sim_now(n->line->world) / SIM_MS);
+    const int64_t chance = n->line->profile->orbit_loss * (one - height) / (one - least + 1);
+    if (sim_random_chance(&plan->random, (uint32_t)chance))
+        sim_lose(n->line, p, "low");
+    else
+        sim_pass(n, p);
+}
+
 static void close_plan(struct sim_node *n)
 {
     struct plan *plan = (struct plan *)n;
@@ -78,14 +94,15 @@ static void close_plan(struct sim_node *n)
     sim_timer_stop(n->line->world, &plan->flap_timer);
 }
 
-void sim_plan_add(struct sim_line *l)
+/* Whoever makes the chains joins it behind the air if it is not NULL. */
+struct sim_node *sim_plan_add(struct sim_line *l)
 {
-    static const struct sim_node_ops ops = {.close = close_plan};
+    static const struct sim_node_ops ops = {.take = take, .close = close_plan};
     const struct sim_profile *p = l->profile;
     const bool has_contacts =
         p->contacts.count > 0 || p->contact_every_us > 0 || p->orbit_altitude_km > 0;
     if (!has_contacts && p->flap_up_us == 0)
-        return;
+        return NULL;
     struct plan *plan = sim_node_new(l, sizeof *plan, &ops);
     plan->contact_timer = (struct sim_timer){.fn = contact_changes, .ctx = plan};
     plan->flap_timer = (struct sim_timer){.fn = flaps, .ctx = plan};
@@ -97,4 +114,5 @@ void sim_plan_add(struct sim_line *l)
         arrange_flap(plan);
     if (has_contacts)
         contact_changes(plan, 0);
+    return plan->has_orbit && p->orbit_loss > 0 ? &plan->node : NULL;
 }

@@ -89,7 +89,7 @@ static void consider(struct sbd *s)
         sim_timer_set(l->world, &s->timer, s->check_us);
     else if (now_us < s->not_before_us)
         sim_timer_set(l->world, &s->timer, s->not_before_us);
-    else if (!sim_line_is_up(l) || csq(s) == 0)
+    else if (csq(s) == 0 || !sim_line_is_up(l))
         sim_timer_set(l->world, &s->timer, s->csq_us + l->profile->sbd_csq_every_us);
     else
         begin(s);

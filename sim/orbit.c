@@ -121,7 +121,7 @@ static int64_t times(int64_t a, int64_t b)
     return a * b / (1 << 30);
 }
 
-bool sim_orbit_is_visible(const struct sim_orbit *o, uint64_t ms)
+int32_t sim_orbit_height(const struct sim_orbit *o, uint64_t ms)
 {
     const uint64_t phase = o->phase + o->phase_per_ms * ms;
     const uint64_t node = o->node + o->node_per_ms * ms;
@@ -140,7 +140,12 @@ bool sim_orbit_is_visible(const struct sim_orbit *o, uint64_t ms)
         height_m += times(d, o->up[i]);
         square += (uint64_t)(d * d);
     }
-    return height_m >= times((int64_t)whole_root(square), o->sin_elevation);
+    return (int32_t)(height_m * (1 << 30) / (int64_t)whole_root(square));
+}
+
+bool sim_orbit_is_visible(const struct sim_orbit *o, uint64_t ms)
+{
+    return sim_orbit_height(o, ms) >= o->sin_elevation;
 }
 
 /* The first millisecond of a change between low, where it is as said, and high, where it is

@@ -32,7 +32,10 @@ struct sim_orbit {
 /* From the orbit_ and station_ keys of a profile, with an altitude above 0. */
 void sim_orbit_init(struct sim_orbit *o, const struct sim_profile *p);
 
-/* Whether it is above the station's least elevation at a time. */
+/* The sine of its elevation above the station's horizon at a time, in 2^-30. */
+int32_t sim_orbit_height(const struct sim_orbit *o, uint64_t ms);
+
+/* Whether it is above the station's least elevation. */
 bool sim_orbit_is_visible(const struct sim_orbit *o, uint64_t ms);
 
 /* The first contact that ends after now_us, in whole milliseconds; both SIM_NEVER when there

@@ -106,6 +106,7 @@ struct sim_profile {
     int32_t station_latitude;
     int32_t station_longitude;
     int32_t station_elevation;
+    uint32_t orbit_loss;
     uint64_t flap_up_us;
     uint64_t flap_down_us;
     uint64_t fade_every_us;
@@ -178,6 +179,11 @@ struct sim_profiles {
  * starts from that one. What is wrong is said on errors, with file and line;
  * then -EINVAL is returned, or what the system says of the file. */
 int sim_profiles_open(struct sim_profiles *all, const char *path, FILE *errors);
+
+/* Adds those of an open file to all, which may be zeroed; name is that of the file, for
+ * complaints. 0 or -EINVAL; what was right is added in any case. */
+int sim_profiles_read(struct sim_profiles *all, FILE *file, const char *name, FILE *errors);
+
 void sim_profiles_close(struct sim_profiles *all);
 const struct sim_profile *sim_profiles_find(const struct sim_profiles *all, const char *name);
 

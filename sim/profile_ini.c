@@ -195,14 +195,14 @@ static int take(void *ctx, const char *section, const char *name, const char *va
     return 1;
 }
 
-static int read_file(struct sim_profiles *all, FILE *file, const char *path, FILE *errors)
+int sim_profiles_read(struct sim_profiles *all, FILE *file, const char *name, FILE *errors)
 {
-    struct reading r = {.all = all, .file = file, .path = path, .errors = errors};
+    struct reading r = {.all = all, .file = file, .path = name, .errors = errors};
     ini_parse_stream(read_line, &r, take, &r);
     finish_profile(&r);
     free(r.line);
     if (r.faults > FAULTS_MAX)
-        fprintf(errors, "%s: %u more\n", path, r.faults - FAULTS_MAX);
+        fprintf(errors, "%s: %u more\n", name, r.faults - FAULTS_MAX);
     return r.faults > 0 ? -EINVAL : 0;
 }
 
@@ -212,7 +212,7 @@ int sim_profiles_open(struct sim_profiles *all, const char *path, FILE *errors)
     FILE *file = fmemopen((void *)(uintptr_t)sim_profiles_conf, strlen(sim_profiles_conf), "r");
     if (file == NULL)
         abort();
-    int result = read_file(all, file, "profiles.conf", errors);
+    int result = sim_profiles_read(all, file, "profiles.conf", errors);
     fclose(file);
     if (result == 0 && path != NULL) {
         file = fopen(path, "re");
@@ -220,7 +220,7 @@ int sim_profiles_open(struct sim_profiles *all, const char *path, FILE *errors)
         if (file == NULL) {
             fprintf(errors, "%s: %s\n", path, strerror(-result));
         } else {
-            result = read_file(all, file, path, errors);
+            result = sim_profiles_read(all, file, path, errors);
             fclose(file);
         }
     }

@@ -3,6 +3,7 @@
 #include "radio/link_udp.h"
 #include "sim/channel.h"
 #include "sim/histogram.h"
+#include "sim/pcapng.h"
 #include "sim/realtime_pty.h"
 #include "sim/words.h"
 
@@ -80,7 +81,8 @@ struct realtime {
 
     struct tally tally[2];
     uint64_t cost;
-    const char *cost_unit;
+    FILE *capture;
+    struct sim_pcapng *pcapng;
     struct sim_histogram late;
 };
 
@@ -374,6 +376,29 @@ static int open_gateways_end(struct realtime *rt)
     return 0;
 }
 
+static int open_capture(struct realtime *rt)
+{
+    if (rt->options->capture == NULL)
+        return 0;
+    rt->capture = fopen(rt->options->capture, "we");
+    if (rt->capture == NULL)
+        return complain(rt->options->capture, strerror(errno));
+    rt->pcapng = sim_pcapng_open(rt->capture);
+    sim_trace_listen(rt->trace, sim_pcapng_hear, rt->pcapng);
+    return 0;
+}
+
+/* 0, or -1 when the capture is not whole. */
+static int close_capture(struct realtime *rt)
+{
+    if (rt->capture == NULL)
+        return 0;
+    sim_pcapng_close(rt->pcapng);
+    const bool bad = ferror(rt->capture) != 0;
+    return fclose(rt->capture) != 0 || bad ? complain(rt->options->capture, "not written whole")
+                                           : 0;
+}
+
 static int open_loop(struct realtime *rt)
 {
     sigset_t set;
@@ -510,11 +535,14 @@ int sim_realtime_run(const struct sim_realtime_options *o)
         sim_channel_open(rt->world, rt->trace, o->seed, "link", o->profile, frame_out, rt);
     rt->start_us = clock_us();
     int code = 1;
-    if (open_loop(rt) == 0 && open_devices_end(rt) == 0 && open_gateways_end(rt) == 0) {
+    if (open_capture(rt) == 0 && open_loop(rt) == 0 && open_devices_end(rt) == 0 &&
+        open_gateways_end(rt) == 0) {
         say_ready(rt);
         code = loop(rt) < 0 ? 1 : 0;
         print_summary(rt);
     }
+    if (close_capture(rt) < 0)
+        code = 1;
     close_all(rt);
     return code;
 }

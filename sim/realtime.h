@@ -21,6 +21,7 @@ struct sim_realtime_options {
     const struct sim_profile *profile;
     uint64_t seed;
     bool trace;                 /* what happens to each frame, on stderr */
+    const char *capture;        /* a file for all frames, in pcapng; or NULL */
     const char *udp;            /* devices: "host:port" to listen on; or NULL and */
     const char *pty;            /* a name for the pty, made as a symbolic link */
     const char *to;             /* gateway: "host:port"; or NULL and */

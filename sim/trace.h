@@ -15,8 +15,8 @@ enum sim_record_type {
     SIM_FRAME_SENT,    /* handed to the channel */
     SIM_FRAME_STARTED, /* its first bit is on the air; until_us: its last one will be */
     SIM_FRAME_ARRIVED, /* whole, at the other end */
-    SIM_FRAME_LOST,    /* why says how: loss, fade, bit-errors, collision, queue, too-long,
-                          link-down, no-call, one-way, copy (another copy was first) */
+    SIM_FRAME_LOST,    /* why says how: loss, fade, low, bit-errors, collision, queue, too-long,
+                          link-down, no-call, one-way, no-listener, copy (another one was first) */
     SIM_FRAME_DAMAGED, /* goes on with other octets */
     SIM_FRAME_COPIED,  /* there is one more of it: sent + copied = arrived + lost + under way */
     /* links */

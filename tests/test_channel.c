@@ -544,7 +544,33 @@ static void contacts_come_from_an_orbit(void **state)
     (void)state;
     send(b, SIM_UP, 1, 10);
     run_to(b, 1000000);
-    assert_says(b, "0 down:no-contact, 657460 up, 657468 <a arrived, 908053 down:no-contact");
+    assert_says(b, "0 down:no-contact, 657462 up, 657470 <a arrived, 908053 down:no-contact");
+    bench_close(b);
+}
+
+/* Half of them at the horizon, fewer above: over whole passes something between. */
+static void a_low_satellite_loses_more_than_a_high_one(void **state)
+{
+    struct bench *b = BENCH("orbit_altitude", "550", "station_latitude", "50", "station_longitude",
+                            "8", "orbit_loss", "50%");
+    uint64_t lost[2] = {0}, sent[2] = {0}; /* near the ends of the pass, in its middle */
+    (void)state;
+    b->is_quiet = true;
+    /* The second contact: 42065.612 to 42537.595 s, 471.983 s long. */
+    for (int i = 0; i < 40000; i++) {
+        const uint64_t at_us = 42065612000u + (uint64_t)i * 11799;
+        const bool is_middle = i > 15000 && i < 25000;
+        sim_world_run_until(b->w, at_us);
+        const uint64_t before = b->count[SIM_FRAME_LOST];
+        send(b, SIM_UP, 1, 10);
+        sim_world_run_until(b->w, at_us);
+        if (is_middle || i < 2000 || i > 38000) {
+            sent[is_middle]++;
+            lost[is_middle] += b->count[SIM_FRAME_LOST] - before;
+        }
+    }
+    assert_in_range(lost[0] * 1000 / sent[0], 450, 500);
+    assert_in_range(lost[1] * 1000 / sent[1], 50, 300);
     bench_close(b);
 }
 
@@ -856,6 +882,51 @@ static void volume_is_paid_for_with_its_overhead(void **state)
     bench_close(b);
 }
 
+/* ---- every profile ------------------------------------------------------------------------------ */
+
+/* Frames up and down at random, and breaks; then a week in which everything can end. The devices
+ * send once more and again, for those links on which what goes down waits for it. */
+static void every_profile_accounts_for_every_frame(void **state)
+{
+    struct sim_profiles all;
+    (void)state;
+    assert_int_equal(sim_profiles_open(&all, NULL, stderr), 0);
+    for (size_t i = 0; i < all.count; i++) {
+        struct bench *b = BENCH("text", "to be replaced");
+        struct sim_random r;
+        sim_channel_close(b->c);
+        b->is_quiet = true;
+        b->c = sim_channel_open(b->w, b->trace, 3, "link", &all.list[i], arrived, b);
+        sim_channel_attach(b->c, "a");
+        sim_channel_attach(b->c, "b");
+        sim_random_init(&r, 6, all.list[i].name);
+        for (int n = 0; n < 3000; n++) {
+            const enum sim_direction d = sim_random_below(&r, 2) == 0 ? SIM_UP : SIM_DOWN;
+            send(b, d, (uint32_t)sim_random_between(&r, d == SIM_UP, 2),
+                 (size_t)sim_random_between(&r, 1, 60));
+            if (sim_random_below(&r, 100) == 0)
+                sim_channel_break(b->c, true);
+            else if (sim_random_below(&r, 10) == 0)
+                sim_channel_break(b->c, false);
+            sim_world_run_until(b->w, sim_now(b->w) + sim_random_wait(&r, 20 * SIM_S));
+        }
+        sim_channel_break(b->c, false);
+        for (int n = 0; n < 1000; n++) {
+            send(b, SIM_UP, 1 + n % 2, 1);
+            run_to(b, sim_now(b->w) / 1000 + 600000);
+        }
+        run_to(b, sim_now(b->w) / 1000 + 7 * 86400000);
+        const uint64_t begun = b->count[SIM_FRAME_SENT] + b->count[SIM_FRAME_COPIED];
+        const uint64_t ended = b->count[SIM_FRAME_ARRIVED] + b->count[SIM_FRAME_LOST];
+        if (begun != ended)
+            fail_msg("%s: %llu frames, %llu ended", all.list[i].name, (unsigned long long)begun,
+                     (unsigned long long)ended);
+        assert_true(b->count[SIM_FRAME_ARRIVED] > 100);
+        bench_close(b);
+    }
+    sim_profiles_close(&all);
+}
+
 /* ---- the same again -------------------------------------------------------------------- */
 
 static void the_same_seed_gives_the_same_run(void **state)
@@ -909,6 +980,7 @@ int main(void)
         cmocka_unit_test(contacts_come_from_a_list),
         cmocka_unit_test(contacts_come_periodically),
         cmocka_unit_test(contacts_come_from_an_orbit),
+        cmocka_unit_test(a_low_satellite_loses_more_than_a_high_one),
         cmocka_unit_test(a_device_that_comes_later_finds_the_contact_of_that_time),
         cmocka_unit_test(a_flapping_link_is_there_as_much_as_its_means_say),
         cmocka_unit_test(a_fade_slows_the_link_down_and_costs_frames),
@@ -928,6 +1000,7 @@ int main(void)
         cmocka_unit_test(blind_repeats_make_up_for_losses),
         cmocka_unit_test(a_device_that_listens_after_sending_gets_one_answer_for_each_frame),
         cmocka_unit_test(volume_is_paid_for_with_its_overhead),
+        cmocka_unit_test(every_profile_accounts_for_every_frame),
         cmocka_unit_test(the_same_seed_gives_the_same_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
