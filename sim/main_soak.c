@@ -223,8 +223,8 @@ static void begin_worker(const struct options *o, struct worker *w, uint64_t ind
     }
 }
 
-/* Whether the worker has come to its end. */
-static bool end_worker(const struct options *o, struct worker *w, int status)
+/* Whether the worker has come to its end; else another goes on behind its task. */
+static bool end_worker(const struct options *o, struct worker *w, uint64_t index, int status)
 {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return true;
@@ -234,22 +234,18 @@ static bool end_worker(const struct options *o, struct worker *w, int status)
     printf("died of %s\n", strsignal(WTERMSIG(status)));
     print_command(o, w);
     w->task++;
+    begin_worker(o, w, index);
     return false;
 }
 
 static void wait_for_all(const struct options *o, struct worker *workers)
 {
-    for (uint64_t left = o->jobs; left > 0;) {
-        int status;
-        const pid_t pid = wait(&status);
-        for (uint64_t i = 0; i < o->jobs; i++) {
-            if (workers[i].pid != pid)
+    for (uint64_t i = 0; i < o->jobs; i++) {
+        int status = 0;
+        do {
+            while (waitpid(workers[i].pid, &status, 0) < 0 && errno == EINTR)
                 continue;
-            if (end_worker(o, &workers[i], status))
-                left--;
-            else
-                begin_worker(o, &workers[i], i);
-        }
+        } while (!end_worker(o, &workers[i], i, status));
     }
 }
 
