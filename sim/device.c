@@ -46,6 +46,7 @@ struct sim_device {
     bool on;
     bool left;
     bool quiet;
+    bool waits; /* for the air, with a frame */
 
     /* round trips, as tools do it: the library has no clock of its own */
     struct radio_rtt rtt;
@@ -165,7 +166,7 @@ static void outbox_push(struct sim_device *d, size_t publication)
 static void set_deadline(struct sim_device *d)
 {
     const uint64_t due_ms = sn_client_deadline(&d->client);
-    if (due_ms == SN_NEVER || !d->on)
+    if (due_ms == SN_NEVER || !d->on || d->waits)
         sim_timer_stop(d->world, &d->timer);
     else
         sim_timer_set(d->world, &d->timer, due_ms * SIM_MS);
@@ -491,7 +492,7 @@ static void init_client(struct sim_device *d)
     if (d->will_topic[0] != '\0')
         sn_client_set_will(&d->client, now_ms(d), &d->will);
     d->subscribed = 0;
-    d->open = d->subscribing = false;
+    d->open = d->subscribing = d->waits = false;
 }
 
 /* "{n}" and "{name}" */
@@ -624,13 +625,22 @@ void sim_device_frame(struct sim_device *d, const uint8_t *frame, size_t len)
     go_on(d);
 }
 
-void sim_device_sent(struct sim_device *d)
+void sim_device_waits(struct sim_device *d)
 {
-    if (!d->on || d->plan->retry != SIM_RETRY_MEASURED)
+    d->waits = d->plan->retry == SIM_RETRY_MEASURED;
+}
+
+void sim_device_sent(struct sim_device *d, bool lost)
+{
+    if (!d->waits)
+        return;
+    d->waits = false;
+    if (!d->on)
         return;
     if (d->sent_ms != 0 && d->copies == 1)
         d->sent_ms = now_ms(d);
-    sn_client_sent(&d->client, now_ms(d));
+    if (!lost)
+        sn_client_sent(&d->client, now_ms(d));
     set_deadline(d);
 }
 

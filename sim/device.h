@@ -109,8 +109,11 @@ void sim_device_quiet(struct sim_device *d);
 
 void sim_device_frame(struct sim_device *d, const uint8_t *frame, size_t len);
 
-/* The frame that it sent last has left its antenna. */
-void sim_device_sent(struct sim_device *d);
+/* The frame that it sent last waits for the air: its radio has not taken it yet,
+ * and a device that retries by measurement does not count this time. Then it has
+ * left the antenna, or will never. */
+void sim_device_waits(struct sim_device *d);
+void sim_device_sent(struct sim_device *d, bool lost);
 
 /* One message beyond its plan, like those of publication number `which`. */
 void sim_device_publish(struct sim_device *d, size_t which);

@@ -24,6 +24,11 @@ struct run_link {
     uint32_t peer_count;
 };
 
+struct run_device {
+    struct sim_device *device;
+    uint64_t frame; /* the last one that it sent */
+};
+
 struct run_command {
     struct sim_run *run;
     const struct sim_commands *plan;
@@ -49,7 +54,7 @@ struct sim_run {
     struct sim_gateway *gateway;
     struct sim_random random; /* of faults */
     struct run_link links[SIM_SCENARIO_LINKS];
-    struct sim_device **devices; /* fleet by fleet */
+    struct run_device *devices; /* fleet by fleet */
     size_t device_count;
     struct sim_names names; /* their numbers by name */
     struct run_command commands[SIM_SCENARIO_COMMANDS];
@@ -126,14 +131,14 @@ static void open_fleet(struct sim_run *r, const struct sim_fleet *f)
             snprintf(name, sizeof(name), "%s%" PRIu32, f->name, i);
         struct sim_device *d = sim_device_open(r->world, r->trace, r->options.seed, &f->plan, name,
                                                i, &r->scenario->config.bridge);
-        r->devices[r->device_count++] = d;
+        r->devices[r->device_count++].device = d;
         sim_names_number(&r->names, sim_device_name(d));
         place(&r->links[f->link], d);
     }
 }
 
 /* The first device of a fleet; the others follow it. */
-static struct sim_device **fleet_devices(const struct sim_run *r, size_t fleet)
+static struct run_device *fleet_devices(const struct sim_run *r, size_t fleet)
 {
     size_t first = 0;
     for (size_t i = 0; i < fleet; i++)
@@ -143,20 +148,31 @@ static struct sim_device **fleet_devices(const struct sim_run *r, size_t fleet)
 
 static void frame_is_sent(void *ctx, uint64_t arg)
 {
-    (void)arg;
-    sim_device_sent(ctx);
+    struct run_device *d = ctx;
+    if (d->frame == arg)
+        sim_device_sent(d->device, false);
 }
 
-/* A device knows when its frame has left its antenna. */
+/* A device knows when its frame has left its antenna, or never will. */
 static void hear_frames(void *ctx, const struct sim_record *record)
 {
     struct sim_run *r = ctx;
-    if (record->type != SIM_FRAME_STARTED || record->direction != SIM_UP ||
-        record->device == NULL || record->until_us < record->at_us + SENT_LATER_US)
+    if ((record->type != SIM_FRAME_SENT && record->type != SIM_FRAME_STARTED &&
+         record->type != SIM_FRAME_LOST) ||
+        record->direction != SIM_UP || record->device == NULL)
         return;
     const uint32_t i = sim_names_find(&r->names, record->device);
-    if (i != SIM_NAMES_NONE)
-        sim_at(r->world, record->until_us, frame_is_sent, r->devices[i], 0);
+    if (i == SIM_NAMES_NONE)
+        return;
+    struct run_device *d = &r->devices[i];
+    if (record->type == SIM_FRAME_SENT) {
+        d->frame = record->frame;
+        sim_device_waits(d->device);
+    } else if (record->frame == d->frame) {
+        /* Not now: the device is just about to hand it over. */
+        sim_at(r->world, record->type == SIM_FRAME_STARTED ? record->until_us : record->at_us,
+               frame_is_sent, d, d->frame);
+    }
 }
 
 /* ---- commands ----------------------------------------------------------------------------- */
@@ -277,14 +293,14 @@ static void device_fault(struct run_fault *f, struct sim_device *d, bool ends)
 
 static void device_faults(struct run_fault *f, bool ends)
 {
-    struct sim_device **all = fleet_devices(f->run, f->plan->fleet);
+    struct run_device *all = fleet_devices(f->run, f->plan->fleet);
     const uint32_t count = f->run->scenario->fleets[f->plan->fleet].count;
     if (f->device != NULL) {
         device_fault(f, f->device, ends);
         return;
     }
     for (uint32_t i = 0; i < count; i++)
-        device_fault(f, all[i], ends);
+        device_fault(f, all[i].device, ends);
 }
 
 static uint64_t draw(struct sim_run *r, struct sim_span span)
@@ -304,8 +320,10 @@ static void happens(struct run_fault *f, bool ends)
     struct sim_broker *broker = sim_gateway_broker(r->gateway);
     struct sim_disk *disk = sim_gateway_disk(r->gateway);
     if (p->one && !ends)
-        f->device = fleet_devices(
-            r, p->fleet)[sim_random_below(&r->random, r->scenario->fleets[p->fleet].count)];
+        f->device =
+            fleet_devices(
+                r, p->fleet)[sim_random_below(&r->random, r->scenario->fleets[p->fleet].count)]
+                .device;
     say_fault(f, ends);
     switch (p->kind) {
     case SIM_FAULT_BROKER_DOWN:
@@ -440,8 +458,8 @@ static void lift_faults(struct sim_run *r)
     for (size_t i = 0; i < r->scenario->link_count; i++)
         sim_channel_break(r->links[i].channel, false);
     for (size_t i = 0; i < r->device_count; i++) {
-        sim_device_quiet(r->devices[i]);
-        sim_device_start(r->devices[i]);
+        sim_device_quiet(r->devices[i].device);
+        sim_device_start(r->devices[i].device);
     }
     sim_gateway_start(r->gateway);
 }
@@ -487,7 +505,7 @@ static uint64_t waiting(const struct sim_run *r)
     uint64_t count = r->device_count;
     for (size_t i = 0; i < r->device_count; i++) {
         struct sim_device_figures f;
-        sim_device_figures(r->devices[i], &f);
+        sim_device_figures(r->devices[i].device, &f);
         count += f.made - f.accepted - f.rejected - f.unknown - f.discarded;
     }
     if (sim_gateway_bridge(r->gateway) != NULL) {
@@ -534,9 +552,9 @@ static const char *unrest(const struct sim_run *r)
         return "the disk has not got everything";
     bool all = true;
     for (size_t i = 0; i < r->device_count; i++) {
-        if (!sim_device_is_idle(r->devices[i]))
+        if (!sim_device_is_idle(r->devices[i].device))
             return "devices have something to send, or are not connected";
-        all &= !sim_device_has_left(r->devices[i]);
+        all &= !sim_device_has_left(r->devices[i].device);
     }
     return all && s.down.queued > 0 ? "messages wait for devices" : NULL;
 }
@@ -608,7 +626,7 @@ struct sim_run *sim_run_open(const struct sim_run_options *o)
         open_link(r, i);
     for (size_t i = 0; i < s->fleet_count; i++)
         devices += s->fleets[i].count;
-    r->devices = sim_memory((devices + 1) * sizeof(struct sim_device *));
+    r->devices = sim_memory((devices + 1) * sizeof(*r->devices));
     for (size_t i = 0; i < s->fleet_count; i++)
         open_fleet(r, &s->fleets[i]);
     return r;
@@ -626,7 +644,7 @@ void sim_run_go(struct sim_run *r, struct sim_result *out)
         open_command(r, i);
     sim_gateway_start(r->gateway);
     for (size_t i = 0; i < r->device_count; i++)
-        sim_device_start(r->devices[i]);
+        sim_device_start(r->devices[i].device);
     run_until(r, s->stop_us);
     if (s->settles)
         settle(r, out);
@@ -637,7 +655,7 @@ void sim_run_go(struct sim_run *r, struct sim_result *out)
     out->violations = sim_check_violations(r->check);
     sim_check_figures(r->check, &out->check);
     for (size_t i = 0; i < r->device_count; i++)
-        sim_device_sum(r->devices[i], &out->sum);
+        sim_device_sum(r->devices[i].device, &out->sum);
     if (sim_gateway_bridge(r->gateway) != NULL) {
         bridge_check(sim_gateway_bridge(r->gateway));
         bridge_get_status(sim_gateway_bridge(r->gateway), &out->status);
@@ -647,7 +665,7 @@ void sim_run_go(struct sim_run *r, struct sim_result *out)
 void sim_run_close(struct sim_run *r)
 {
     for (size_t i = 0; i < r->device_count; i++)
-        sim_device_close(r->devices[i]);
+        sim_device_close(r->devices[i].device);
     for (size_t i = 0; i < r->scenario->link_count; i++) {
         sim_channel_close(r->links[i].channel);
         free(r->links[i].devices);
