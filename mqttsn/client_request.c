@@ -150,14 +150,17 @@ void snc_repeat_open(struct sn_client *c, uint64_t now_ms)
 }
 
 /* "Rejected: congestion": the same request again after T_WAIT, as a new one
- * with a message id of its own. */
+ * with a message id of its own. A QoS 2 message keeps its id: the gateway may have
+ * accepted a copy meanwhile, and must not take what comes then for another one. */
 static void wait_for_congestion(struct sn_client *c, uint64_t now_ms)
 {
     const enum sn_type what = (enum sn_type)c->open.step;
 
     c->hold_ms = now_ms + c->cfg->congestion_ms;
-    c->open.mid = snc_take_mid(c);
-    c->open.sent = false;
+    if (what != SN_PUBLISH || c->open.qos != 2) {
+        c->open.mid = snc_take_mid(c);
+        c->open.sent = false;
+    }
     snc_go_on(c, now_ms);
     snc_emit(c, &(struct sn_client_event){.type = SN_EVENT_CONGESTED,
                                           .congested = {.what = what, .until_ms = c->hold_ms}});
@@ -247,11 +250,15 @@ static void on_puback(struct sn_client *c, uint64_t now_ms, const struct sn_pack
 
 static void on_pubrec(struct sn_client *c, uint64_t now_ms, uint16_t mid)
 {
-    const bool ours = c->open.what == SN_PUBLISH && c->open.mid == mid && !c->open.parked;
+    /* While it waits for the end of congestion a copy was accepted after all. */
+    const bool ours = c->open.what == SN_PUBLISH && c->open.mid == mid;
 
     if (ours && c->open.qos == 2 && c->open.step == SN_PUBLISH) {
         c->open.step = SN_PUBREL;
-        snc_start_retry(c, &c->open.retry, now_ms);
+        if (c->state == SN_CLIENT_ACTIVE) {
+            c->open.parked = false;
+            snc_start_retry(c, &c->open.retry, now_ms);
+        }
     }
     /* Also for a message that is finished, or from before a restart of ours: the
      * gateway waits for PUBREL all the same. */

@@ -1086,6 +1086,26 @@ static void congestion_stops_publishing_for_t_wait(void **state)
     expect("published accepted\n");
 }
 
+/* One copy was refused and another accepted: it is one message all the same. */
+static void a_congested_qos_2_message_keeps_its_id(void **state)
+{
+    (void)state;
+    d.cfg.keepalive_s = 0;
+    connected_and_registered();
+    publish("a/b", 2, "x");
+    expect("> 08 0C 40 00 05 00 01 78\n");
+    hear("07 0D 00 05 00 01 01");
+    expect("congested PUBLISH until 1360000\n");
+    pass(360000);
+    expect("> 08 0C C0 00 05 00 01 78\n");
+    hear("07 0D 00 05 00 01 01");
+    expect("congested PUBLISH until 1720000\n");
+    hear("04 0F 00 01"); /* to an earlier copy */
+    expect("> 04 10 00 01\n");
+    hear("04 0E 00 01");
+    expect("published accepted\n");
+}
+
 /* SN12C-6.6-4 */
 static void qos_0_and_2_may_be_refused_by_puback(void **state)
 {
@@ -2113,6 +2133,7 @@ int main(void)
         test(retain_is_passed_on),
         test(an_unknown_id_is_registered_again_and_the_message_repeated_once),
         test(congestion_stops_publishing_for_t_wait),
+        test(a_congested_qos_2_message_keeps_its_id),
         test(qos_0_and_2_may_be_refused_by_puback),
         test(qos_2_runs_through_pubrec_and_pubrel_to_pubcomp),
         test(a_qos_2_message_is_delivered_once),
