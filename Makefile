@@ -59,6 +59,9 @@ LINT     := $(if $(filter * lint,$(T)),tests/lint) $(if $(filter * requirements,
 JOBS     ?= $(shell nproc 2>/dev/null || echo 2)
 MAKE_ALL  = $(MAKE) --no-print-directory -j$(JOBS)
 FUZZ_SECONDS ?= 60
+SEEDS    ?= 100
+# Those that take their time are run one by one.
+SOAKED   := $(filter-out %-month.sim %/quiet-lan.sim %/storm.sim,$(wildcard sim/scenarios/*.sim))
 
 .PHONY: all deps demo test check bench sleepers fuzz tidy fmt lint install clean help
 .PHONY: tests run-checked benches fuzzers
@@ -133,6 +136,9 @@ check: ## unit tests with address and undefined-behaviour sanitizers and a leak 
 
 run-checked:
 	@ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 tests/run -j $(JOBS) $(TESTS)
+
+soak: all ## all scenarios and made-up ones under SEEDS=100 seeds on all cores; a failure is told with its seed
+	@$(BUILD)/snsim soak --seeds $(SEEDS) --jobs $(JOBS) $(SOAKED)
 
 bench: ## how fast, compared with direct MQTT
 	@tests/deps.sh test

@@ -41,6 +41,7 @@ struct sim_gateway {
     uint64_t stop_down_us;
     bool cutting; /* the power is gone: what the core still says in this step is lost */
     bool stepping;
+    bool replaying;
 };
 
 static uint64_t now_ms(const struct sim_gateway *g)
@@ -141,7 +142,7 @@ static void feed(struct sim_gateway *g, const struct bridge_event *event)
         &(struct sim_record){.type = SIM_BRIDGE_EVENT, .at_us = sim_now(g->world), .event = event});
     bridge_step(g->bridge, now_ms(g), event);
     g->steps++;
-    if (g->options.check_every != 0 && g->steps % g->options.check_every == 0)
+    if (!g->replaying && g->options.check_every != 0 && g->steps % g->options.check_every == 0)
         bridge_check(g->bridge);
     g->stepping = false;
 }
@@ -228,7 +229,9 @@ void sim_gateway_start(struct sim_gateway *g)
     g->memory = sim_memory(g->memory_size);
     g->bridge = bridge_init(g->memory, g->memory_size, &g->config, emit, g);
     assert(g->bridge != NULL);
+    g->replaying = true; /* what is counted agrees when all of it has been given */
     const uint64_t next_seq = sim_disk_replay(g->disk, replayed, g);
+    g->replaying = false;
     sim_gateway_feed(g,
                      &(struct bridge_event){.type = BRIDGE_ON_START, .start.next_seq = next_seq});
     if (g->bridge == NULL)

@@ -22,6 +22,7 @@ struct options {
     size_t file_count;
     uint64_t seed;
     uint64_t kill_at;
+    uint64_t check_every;
     const char *transcript;
     const char *pcapng;
     const char *profiles;
@@ -37,6 +38,7 @@ enum {
     KEY_CUT,
     KEY_SET,
     KEY_SWEEP,
+    KEY_CHECK,
 };
 
 static const struct argp_option known[] = {
@@ -49,6 +51,8 @@ static const struct argp_option known[] = {
      "Run it with each of these values, every combination when given more than once, and write a "
      "line of CSV for each",
      0},
+    {"check-every", KEY_CHECK, "N", 0,
+     "Recompute and compare all that the bridge keeps, every N steps (1000)", 0},
     {"profiles", KEY_PROFILES, "FILE", 0, "Add the profiles of FILE", 0},
     {"quiet", 'q', NULL, 0, "Say only what is wrong", 0},
     {"faults", KEY_FAULTS, NULL, 0, "List the faults that a scenario can have", 0},
@@ -126,6 +130,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_CUT:
         o->kill_at = number(arg, state);
+        return 0;
+    case KEY_CHECK:
+        o->check_every = number(arg, state);
         return 0;
     case KEY_FAULTS:
         sim_scenario_print_faults(stdout);
@@ -206,6 +213,14 @@ static void print_violations(const struct sim_run *run, const struct sim_result 
     fprintf(stderr, "\n");
 }
 
+static struct sim_run *open_run(const struct sim_scenario *s, const struct options *o)
+{
+    return sim_run_open(&(struct sim_run_options){.scenario = s,
+                                                  .seed = o->seed,
+                                                  .kill_at = o->kill_at,
+                                                  .check_every = (uint32_t)o->check_every});
+}
+
 /* The program's exit code. */
 static int run_one(const char *file, const struct sim_profiles *profiles, const struct options *o,
                    FILE *transcript, struct sim_pcapng *pcapng)
@@ -214,8 +229,7 @@ static int run_one(const char *file, const struct sim_profiles *profiles, const 
     struct sim_result result;
     if (s == NULL)
         return SIM_EXIT_USAGE;
-    struct sim_run *run = sim_run_open(
-        &(struct sim_run_options){.scenario = s, .seed = o->seed, .kill_at = o->kill_at});
+    struct sim_run *run = open_run(s, o);
     if (transcript != NULL)
         sim_trace_listen(sim_run_trace(run), sim_transcript_hear, transcript);
     if (pcapng != NULL)
@@ -247,8 +261,7 @@ static int run_sweep(const struct sim_profiles *profiles, struct options *o)
         struct sim_scenario *s = sim_scenario_open(o->files[0], profiles, &o->parameters, stderr);
         if (s == NULL)
             return SIM_EXIT_USAGE;
-        struct sim_run *run = sim_run_open(
-            &(struct sim_run_options){.scenario = s, .seed = o->seed, .kill_at = o->kill_at});
+        struct sim_run *run = open_run(s, o);
         struct sim_measure *measure = sim_measure_open();
         sim_trace_listen(sim_run_trace(run), sim_measure_hear, measure);
         sim_run_go(run, &result);
@@ -269,7 +282,7 @@ static int run_sweep(const struct sim_profiles *profiles, struct options *o)
 int sim_run_main(int argc, char **argv)
 {
     static const struct argp argp = {known, parse, "SCENARIO...", doc, NULL, NULL, NULL};
-    struct options o = {.seed = 1};
+    struct options o = {.seed = 1, .check_every = 1000};
     struct sim_profiles profiles;
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     if (sim_profiles_open(&profiles, o.profiles, stderr) != 0)
