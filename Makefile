@@ -29,7 +29,7 @@ TEST_LIBS := -lcmocka -ljansson
 
 # noun.c is core; noun_technology.c, loop.c and main.c are edge.
 EDGE     := $(wildcard radio/link_*.c) \
-            $(wildcard bridge/broker_*.c bridge/store_*.c bridge/config_*.c bridge/log_*.c bridge/control_*.c bridge/loop*.c bridge/main.c) \
+            $(wildcard bridge/broker_*.c bridge/store_*.c bridge/config_*.c bridge/log_*.c bridge/control_*.c bridge/notify_*.c bridge/loop*.c bridge/main.c) \
             $(wildcard sim/realtime*.c sim/chart_gnuplot.c sim/*_ini.c sim/main*.c)
 MAINS    := $(wildcard bridge/main.c sim/main.c)
 CORE     := $(filter-out $(EDGE),$(wildcard mqttsn/*.c radio/*.c bridge/*.c sim/*.c))

@@ -39,13 +39,18 @@ size_t air_memory(const struct bridge_config *c)
     return size;
 }
 
+struct radio_rtt_limits air_rtt_limits(const struct bridge_link_config *c)
+{
+    return (struct radio_rtt_limits){
+        .start_ms = c->retry_ms, .min_ms = c->retry_min_ms, .max_ms = c->retry_max_ms};
+}
+
 void air_init(struct bridge *b, uint8_t *memory)
 {
     for (size_t i = 0; i < b->config->link_count; i++) {
         const struct bridge_link_config *c = &b->config->links[i];
         b->links[i].config = c;
-        b->links[i].rtt = (struct radio_rtt_limits){
-            .start_ms = c->retry_ms, .min_ms = c->retry_min_ms, .max_ms = c->retry_max_ms};
+        b->links[i].rtt = air_rtt_limits(c);
         if (c->bits_per_s == 0)
             continue;
         const struct radio_pacer_options o = pacer_options(c);

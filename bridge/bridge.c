@@ -90,7 +90,7 @@ struct bridge *bridge_init(void *memory, size_t size, const struct bridge_config
     lanes_init(b, &b->shared, b->shared_lanes);
     b->status.memory_size = size;
     air_init(b, air);
-    if (!arena_init(&b->arena, l.at, size - l.size) || !predefined_init(b))
+    if (!arena_init(&b->arena, l.at, size - l.size) || !predefined_change(b, c))
         return NULL;
     return b;
 }

@@ -437,6 +437,20 @@ size_t bridge_memory_min(const struct bridge_config *config);
  * max_clients and max_live usually need. Costs what is touched of it. */
 size_t bridge_memory_usual(const struct bridge_config *config);
 
+/* Goes on with another configuration, which must outlive the bridge, too, or the next
+ * call; the one before is no longer looked at. Nothing is lost or forgotten: limits that
+ * are lower hold for what comes, and a message that is under way to a sensor by
+ * a predefined id that has ended is sent by another. The next attempt to reach the
+ * broker is made at once. False, and nothing has changed, when there is no memory for
+ * the predefined ids.
+ *
+ * Only these may differ: gateway_id, standby, ack_stored, broker_ack_stored,
+ * max_subscriptions, max_queue, max_backlog, max_client_id, qos0_backlog,
+ * reconnect_min_ms, reconnect_max_ms, awake_messages, awake_s, predefined; and of a
+ * link retry_ms, retry_min_ms, retry_max_ms, retries, qos_minus_one, roam, forwarders,
+ * advertise_s, gwinfo_broadcast. */
+bool bridge_reload(struct bridge *b, uint64_t now_ms, const struct bridge_config *config);
+
 /* Feeds one event. now_ms never goes backwards. */
 void bridge_step(struct bridge *b, uint64_t now_ms, const struct bridge_event *event);
 

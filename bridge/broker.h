@@ -100,6 +100,10 @@ struct broker_options {
  * operator in why. Signals must be blocked by the caller before. */
 int broker_open(const struct broker_options *o, struct broker **out, char *why, size_t why_size);
 
+/* From the next attempt to connect on: username, password, ca_file, cert_file, key_file,
+ * verify, connect_timeout_s, session_expiry_s; nothing else is looked at. */
+void broker_configure(struct broker *b, const struct broker_options *o);
+
 /* Lets what was published go out, at most wait_ms; disconnects; ends. A message
  * that has not been accepted is not acknowledged: its connection is cut, and the
  * broker sends it again next time. So, to end cleanly while messages come in,

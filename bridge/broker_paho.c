@@ -321,6 +321,7 @@ static void release(struct broker *b)
     free(b->url);
     free(b->host);
     free(b->client_id);
+    paho_free_options(b->fresh);
     free(b->username);
     free(b->password);
     free(b->ca_file);

@@ -223,6 +223,7 @@ struct broker {
     char *cert_file;
     char *key_file;
     struct broker_options options; /* its pointers are the above */
+    struct broker_options *fresh;  /* NULL, or what the next attempt takes over; with the lock */
     uint16_t port;
 
     pthread_t thread;
@@ -365,6 +366,12 @@ void paho_fall_back(struct connection *c);
 void paho_report_unreachable(struct connection *c);
 
 void paho_add_property(MQTTProperties *all, enum MQTTPropertyCodes code, uint32_t value);
+
+/* ---- broker_paho_options.c: what changes while it runs ----------------------------------- */
+
+/* With the lock, by our thread. */
+void paho_take_options(struct broker *b);
+void paho_free_options(struct broker_options *o); /* NULL: nothing */
 
 /* ---- broker_paho_publish.c: to the broker ------------------------------------------------ */
 

@@ -501,6 +501,7 @@ static void try_connect(struct connection *c)
     c->todo_close = false;
     c->cut = false;
     c->why[0] = '\0';
+    paho_take_options(b);
     b->figures.connects++;
     b->connecting++;
     const bool retire = c->todo_retire;

@@ -108,6 +108,17 @@ int config_load(const char *path, struct config *out, FILE *errors);
 /* The same with a file that is open; name stands for it in errors. */
 int config_read(FILE *file, const char *name, struct config *out, FILE *errors);
 
+/* Makes a configuration that was read while the bridge runs into the one to go on with:
+ * what may change at any time is as *fresh says, everything else as at the start, and
+ * of the broker nothing if it is another one. fn hears of every difference, one line
+ * each: what was taken over from *running, and what needs a restart.
+ *
+ * *fresh points into *start afterwards, and into nothing of *running. */
+#define CONFIG_CHANGE_MAX 640
+typedef void config_change_fn(void *ctx, bool applied, const char *line);
+void config_adopt(struct config *fresh, const struct config *start, const struct config *running,
+                  config_change_fn *fn, void *ctx);
+
 /* Gives back what config_load() and config_read() took; the pointers in *c are invalid then. */
 void config_free(struct config *c);
 

@@ -3,6 +3,7 @@
  * config_table.c  the table, and what follows from it alone: accessors, the
  *                 syntax of values, printing, the manual
  * config_ini.c    reading a file
+ * config_reload.c what may change while the bridge runs
  * config_check.c  what only several keys together can get wrong
  * config_credentials.c  the file of logins
  */
@@ -75,6 +76,13 @@ uint64_t config_get_number(const struct config_key *k, const void *owner);
 void config_set_number(const struct config_key *k, void *owner, uint64_t value);
 const char *config_get_text(const struct config_key *k, const void *owner);
 void config_set_text(const struct config_key *k, void *owner, const char *text);
+
+/* Its value as it stands in a file; "not set", and for secrets whether it is set. */
+#define CONFIG_VALUE_MAX 220
+void config_print_value(const struct config_key *k, const void *owner, FILE *out);
+
+/* Whether it can change while the bridge runs. */
+bool config_is_live(const struct config_key *k);
 
 /* "a whole number from 1 to 255" */
 void config_print_allowed(const struct config_key *k, FILE *out);

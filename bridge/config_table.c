@@ -278,28 +278,21 @@ bool config_same_client(const char *a, const char *b)
 
 /* ---- printing ------------------------------------------------------------ */
 
-static void print_key(const struct config_key *k, const void *owner, FILE *out)
+void config_print_value(const struct config_key *k, const void *owner, FILE *out)
 {
     struct sn_bytes word;
-    fprintf(out, "\n; %s\n", k->help);
     if (config_is_text(k)) {
         const char *text = config_get_text(k, owner);
-        if (text == NULL) {
-            fprintf(out, "; %s is not set\n", k->name);
-        } else if (is_secret(k)) {
-            fprintf(out, "; %s is set, and not shown\n", k->name);
-        } else {
-            fprintf(out, "%s = %s\n", k->name, text);
-        }
+        fputs(text == NULL ? "not set" : is_secret(k) ? "set, and not shown" : text, out);
         return;
     }
     const uint64_t number = config_get_number(k, owner);
     if (k->type == CONFIG_FLAG) {
-        fprintf(out, "%s = %s\n", k->name, number != 0 ? "yes" : "no");
+        fputs(number != 0 ? "yes" : "no", out);
     } else if (k->type == CONFIG_WORD && word_at(k->words, number - k->min, &word)) {
-        fprintf(out, "%s = %.*s\n", k->name, (int)word.len, (const char *)word.data);
+        fprintf(out, "%.*s", (int)word.len, (const char *)word.data);
     } else {
-        fprintf(out, "%s = %llu\n", k->name, (unsigned long long)number);
+        fprintf(out, "%llu", (unsigned long long)number);
     }
 }
 
@@ -310,6 +303,16 @@ static void print_modes(const struct config *c, FILE *out)
     for (size_t i = 0; i < c->bridge.mode_count; i++)
         fprintf(out, "%s = %s\n", c->bridge.modes[i].transparent ? "transparent" : "aggregating",
                 c->bridge.modes[i].pattern);
+}
+
+static void print_key(const struct config_key *k, const void *owner, FILE *out)
+{
+    const bool is_comment =
+        config_is_text(k) && (config_get_text(k, owner) == NULL || is_secret(k));
+    fprintf(out, "\n; %s\n", k->help);
+    fprintf(out, is_comment ? "; %s is " : "%s = ", k->name);
+    config_print_value(k, owner, out);
+    fputc('\n', out);
 }
 
 static void print_topics(const struct config *c, FILE *out)
@@ -372,18 +375,20 @@ static void print_help_section(enum config_section section, const char *title, F
         fprintf(out, "  %s\n      %s.\n      Allowed: ", k->name, k->help);
         config_print_allowed(k, out);
         if (k->standard == NULL) {
-            fputs(". Not set by default.\n", out);
+            fputs(". Not set by default.", out);
         } else if (strcmp(k->standard, CONFIG_FROM_PROFILE) == 0) {
-            fputs(". Default: from the profile.\n", out);
+            fputs(". Default: from the profile.", out);
         } else {
-            fprintf(out, ". Default: %s\n", k->standard);
+            fprintf(out, ". Default: %s", k->standard);
         }
+        fputs(config_is_live(k) ? "  (SIGHUP)\n" : "\n", out);
     }
     fputc('\n', out);
 }
 
 void config_print_help(FILE *out)
 {
+    fputs("Keys with (SIGHUP), and [topics], are read again then; others need a restart.\n\n", out);
     print_help_section(CONFIG_IN_BRIDGE, "[bridge]", out);
     print_help_section(CONFIG_IN_BROKER, "[broker]", out);
     print_help_section(CONFIG_IN_CLASS,

@@ -18,6 +18,7 @@
  *   discover.c    ADVERTISE, SEARCHGW, GWINFO; forwarders
  *   restore.c     state records, written and read back
  *   look.c        links and queues, for who looks in
+ *   reload.c      another configuration while it runs
  *   check.c       everything that can be recomputed, compared
  */
 #ifndef BRIDGE_CORE_H
@@ -72,6 +73,7 @@ struct topic {
 /* A topic id of the configuration. */
 struct predefined {
     struct table_link link;
+    struct predefined *next;
     struct sn_bytes client; /* empty: every client */
     uint16_t tid;
     struct name *name;
@@ -471,6 +473,7 @@ struct bridge {
     struct table filters_by_request;
     struct table filters_by_number;
     struct table predefined_by_tid;
+    struct predefined *predefined;
     struct timers timers; /* each of an enum timer_kind */
     uint32_t last_number;
     uint32_t match_stamp;
@@ -585,7 +588,8 @@ void topics_remove(struct bridge *b, struct session *s, struct topic *t);
 void topics_remove_all(struct bridge *b, struct session *s);
 
 /* Predefined ids: that of the client wins over that of all. */
-bool predefined_init(struct bridge *b);
+/* Takes the ids of this configuration instead of those it has; false: no memory, no change. */
+bool predefined_change(struct bridge *b, const struct bridge_config *c);
 struct name *predefined_find(const struct bridge *b, const struct session *s, uint16_t tid);
 /* The id of a name; 0 when it has none. */
 uint16_t predefined_find_name(const struct bridge *b, const struct session *s,
@@ -644,6 +648,7 @@ static inline bool upstream_is_open(const struct upstream *u)
 }
 
 void upstream_start(struct bridge *b); /* connects the shared one, and what is wanted */
+void upstream_hurry(struct bridge *b); /* who waits to try again does it now */
 
 /* For a session without a connection of its own these do nothing. */
 bool upstream_has_room(const struct bridge *b, struct sn_bytes client_id, const struct session *s);
@@ -766,6 +771,7 @@ void downlink_hold(struct bridge *b, struct session *s, uint32_t ms); /* nothing
 /* The disk refused copies up to the ticket. back: the broker still has the
  * messages; else we are all who has them, and they stay in memory. */
 void downlink_failed(struct bridge *b, uint64_t ticket, bool back);
+void downlink_rename(struct bridge *b);                        /* predefined ids have changed */
 void downlink_due(struct bridge *b, struct session *s);        /* its repeat is due */
 void downlink_land(struct bridge *b, struct session *s);       /* the open exchange is off; kept */
 void downlink_forget_all(struct bridge *b, struct session *s); /* and its queue */
@@ -829,12 +835,14 @@ void air_leave(struct bridge *b, struct session *s); /* off that list, and nothi
 void air_cancel(struct bridge *b, struct session *s);
 void air_pump(struct bridge *b, uint16_t link);
 uint64_t air_deadline(const struct bridge *b);
+struct radio_rtt_limits air_rtt_limits(const struct bridge_link_config *c);
 void air_init(struct bridge *b, uint8_t *memory); /* air_memory() octets */
 size_t air_memory(const struct bridge_config *c);
 
 /* ---- discover.c ------------------------------------------------------------------- */
 
 void discover_start(struct bridge *b);
+void discover_change(struct bridge *b, uint16_t link); /* advertise_s is another */
 void discover_broker(struct bridge *b, bool up);
 bool discover_is_forwarder(const struct bridge *b, uint16_t link,
                            const struct radio_address *address); /* allowed to be one */

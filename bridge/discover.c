@@ -76,13 +76,23 @@ static bool is_standing_by(const struct bridge *b, uint16_t link)
     return b->config->standby && b->links[link].other_until_ms > b->now_ms;
 }
 
+static void plan(struct bridge *b, uint16_t link, bool up)
+{
+    b->links[link].advertise_ms = up && b->links[link].config->advertise_s > 0
+                                      ? b->now_ms + bridge_random(b, FIRST_MS)
+                                      : BRIDGE_NEVER;
+}
+
 /* 6.1: a gateway that cannot reach its server does not advertise itself. */
 void discover_broker(struct bridge *b, bool up)
 {
     for (uint16_t i = 0; i < b->config->link_count; i++)
-        b->links[i].advertise_ms = up && b->links[i].config->advertise_s > 0
-                                       ? b->now_ms + bridge_random(b, FIRST_MS)
-                                       : BRIDGE_NEVER;
+        plan(b, i, up);
+}
+
+void discover_change(struct bridge *b, uint16_t link)
+{
+    plan(b, link, upstream_is_up(&b->shared));
 }
 
 void discover_start(struct bridge *b)

@@ -569,6 +569,20 @@ void downlink_land(struct bridge *b, struct session *s)
     end_flight(b, s);
 }
 
+void downlink_rename(struct bridge *b)
+{
+    for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++) {
+        for (struct table_link *l = b->sessions_by_number.buckets[i]; l != NULL; l = l->next) {
+            struct session *s = TABLE_ENTRY(l, struct session, by_number);
+            struct sn_packet p;
+            if (s->flight != FLIGHT_PUBLISH || topic_id(b, s, s->flying->topic, &p))
+                continue;
+            downlink_land(b, s);
+            downlink_pump(b, s);
+        }
+    }
+}
+
 void downlink_forget_all(struct bridge *b, struct session *s)
 {
     end_flight(b, s);

@@ -72,6 +72,10 @@ static void show_queue(const struct waiting_view *v, const struct queue *q, bool
 static void show_session(void *ctx, const struct bridge *b, const struct session *s)
 {
     (void)b;
+    const struct upstream *own = s->own;
+    if (own != NULL && queue_count(&own->queue) > 0)
+        show_queue(ctx, &own->queue, true, blob_bytes(s->client_id),
+                   own->inflight + own->inflight0);
     if (queue_count(&s->queue) > 0)
         show_queue(ctx, &s->queue, false, blob_bytes(s->client_id), s->flying != NULL);
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "bridge/log.h"
+#include "bridge/notify.h"
 #include "bridge/store.h"
 #include "radio/link_serial.h"
 #include "radio/link_udp.h"
@@ -61,8 +62,7 @@ static void trace(const struct loop *l, const char *arrow, uint16_t link,
         sn_print(&p, text, sizeof(text));
     else
         snprintf(text, sizeof(text), "%zu octets, %s", frame.len, sn_fault_name(fault));
-    log_line(BRIDGE_LEVEL_DEBUG, "%s %s %s %s", l->core_config.links[link].name, arrow, address,
-             text);
+    log_line(BRIDGE_LEVEL_DEBUG, "%s %s %s %s", l->core->links[link].name, arrow, address, text);
 }
 
 static void emit(void *ctx, const struct bridge_action *a)
@@ -93,7 +93,7 @@ static void emit(void *ctx, const struct bridge_action *a)
         broker_put(l->broker, a);
         return;
     case BRIDGE_DO_NOTE:
-        log_note(a, &l->core_config);
+        log_note(a, l->core);
         return;
     }
 }
@@ -264,6 +264,7 @@ static void begin_stop(struct loop *l)
     l->stopping = true;
     l->stop_by_ms = loop_now_ms(l) + STOP_WAIT_MS;
     log_line(BRIDGE_LEVEL_INFO, "stopping");
+    notify_stopping();
     step(l, &(struct bridge_event){.type = BRIDGE_ON_STOP});
 }
 
@@ -272,8 +273,7 @@ static void take_signals(struct loop *l)
     struct signalfd_siginfo info;
     while (read(l->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (info.ssi_signo == SIGHUP)
-            log_line(BRIDGE_LEVEL_WARNING,
-                     "SIGHUP: the configuration is read at start only; restart to apply changes");
+            loop_reload(l);
         else if (!l->stopping)
             begin_stop(l);
     }
@@ -293,7 +293,8 @@ static int timeout_ms(struct loop *l)
     const uint64_t now = loop_now_ms(l);
     if (due <= now)
         return 0;
-    return due - now > 60000 ? 60000 : (int)(due - now);
+    const uint64_t most = l->alive_ms < 60000 ? l->alive_ms : 60000;
+    return due - now > most ? (int)most : (int)(due - now);
 }
 
 static void dispatch(struct loop *l, const struct epoll_event *e)
@@ -334,6 +335,10 @@ static void finish_turn(struct loop *l)
     }
     store_flush(l->store);
     broker_flush(l->broker);
+    if (now >= l->alive_due_ms && l->alive_ms != UINT64_MAX) {
+        l->alive_due_ms = now + l->alive_ms / 2;
+        notify_alive();
+    }
 }
 
 /* What is on its way to the broker is let come to its end, so that no QoS 1
@@ -398,7 +403,7 @@ static int open_store(struct loop *l)
 /* The region is reserved whole and costs what is touched. */
 static int make_bridge(struct loop *l)
 {
-    const struct bridge_config *c = &l->core_config;
+    const struct bridge_config *c = l->core;
     size_t size = bridge_memory_usual(c);
     if (l->config->memory_mb > 0) {
         const size_t least = bridge_memory_min(c);
@@ -467,6 +472,10 @@ static void close_all(struct loop *l)
         store_close(l->store);
     if (l->memory != NULL)
         munmap(l->memory, l->memory_size);
+    if (l->reloaded != NULL) {
+        config_free(l->reloaded);
+        free(l->reloaded);
+    }
     close(l->signals);
     close(l->epoll);
 }
@@ -494,20 +503,24 @@ static void stay_on_this_cpu(void)
     sched_setaffinity(0, sizeof(one), &one); /* where that is not allowed we do without */
 }
 
-int loop_run(const struct config *config)
+int loop_run(const char *path, const struct config *config)
 {
     if (config->one_cpu)
         stay_on_this_cpu();
     struct loop l = {
+        .path = path,
+        .start = config,
         .config = config,
-        .core_config = config->bridge,
+        .start_core = config->bridge,
         .signals = block_signals(),
         .epoll = epoll_create1(EPOLL_CLOEXEC),
         .wall_ms = clock_ms(CLOCK_REALTIME) - clock_ms(CLOCK_MONOTONIC),
     };
     l.start_ms = loop_now_ms(&l);
-    if (getrandom(&l.core_config.seed, sizeof(l.core_config.seed), 0) < 0)
-        l.core_config.seed = l.start_ms;
+    if (getrandom(&l.start_core.seed, sizeof(l.start_core.seed), 0) < 0)
+        l.start_core.seed = l.start_ms;
+    l.core = &l.start_core;
+    l.alive_ms = notify_alive_ms();
     log_level(config->log);
     if (open_all(&l) < 0) {
         close_all(&l);
@@ -516,6 +529,7 @@ int loop_run(const struct config *config)
     const uint64_t next_seq = store_replay(l.store, replayed, &l);
     step(&l, &(struct bridge_event){.type = BRIDGE_ON_START, .start.next_seq = next_seq});
     log_line(BRIDGE_LEVEL_INFO, "ready");
+    notify_ready();
     run(&l);
     close_all(&l);
     log_line(BRIDGE_LEVEL_INFO, "stopped");

@@ -9,8 +9,8 @@
 
 #include "bridge/config.h"
 
-/* Runs until SIGTERM or SIGINT. Returns the exit code: 0, or 1 after one line
+/* path is where the configuration was read from, and is on SIGHUP. Runs until SIGTERM or SIGINT. Returns the exit code: 0, or 1 after one line
  * on stderr when something could not be opened. */
-int loop_run(const struct config *config);
+int loop_run(const char *path, const struct config *config);
 
 #endif

@@ -17,7 +17,7 @@ static void print_client(void *ctx, const struct bridge_client *c)
     char address[64] = "";
     const char *link = "";
     if (c->link != UINT16_MAX) {
-        link = l->core_config.links[c->link].name;
+        link = l->core->links[c->link].name;
         radio_base(l->links[c->link].link)
             ->ops->print_address(&c->address, address, sizeof(address));
     }
@@ -42,12 +42,12 @@ static void print_clients(struct loop *l, bool json, FILE *out)
 
 static void print_status(struct loop *l, bool json, FILE *out)
 {
-    struct control_status s = {.links = l->core_config.link_count};
+    struct control_status s = {.links = l->core->link_count};
     bridge_get_status(l->bridge, &s.bridge);
     store_figures(l->store, &s.store);
     broker_figures(l->broker, &s.broker);
     for (size_t i = 0; i < l->link_count; i++) {
-        s.link[i].name = l->core_config.links[i].name;
+        s.link[i].name = l->core->links[i].name;
         s.link[i].up = radio_base(l->links[i].link)->up;
         s.link[i].count = radio_base(l->links[i].link)->count;
     }
@@ -75,7 +75,7 @@ static void print_links(struct loop *l, bool json, FILE *out)
             .since_ms = w->since_ms,
             .in_ms = w->in_ms,
             .out_ms = w->out_ms,
-            .bits_per_s = l->core_config.links[i].bits_per_s,
+            .bits_per_s = l->core->links[i].bits_per_s,
             .count = base->count,
             .core = core[i],
         };

@@ -2,6 +2,7 @@
  *
  * loop.c         sources of events, and what the core says
  * loop_answer.c  what a running bridge is asked
+ * loop_reload.c  the configuration, read again
  */
 #ifndef BRIDGE_LOOP_PARTS_H
 #define BRIDGE_LOOP_PARTS_H
@@ -23,8 +24,12 @@ struct loop_link {
 };
 
 struct loop {
-    const struct config *config;
-    struct bridge_config core_config;
+    const char *path;           /* of the configuration */
+    const struct config *start; /* as it was at the start */
+    struct config *reloaded;    /* NULL, or what has taken its place */
+    struct bridge_config start_core;
+    const struct config *config;      /* the one in effect */
+    const struct bridge_config *core; /* of it, with the seed */
     struct bridge *bridge;
     struct store *store;
     struct broker *broker;
@@ -39,10 +44,15 @@ struct loop {
     uint64_t start_ms; /* when the program started */
     bool stopping;
     uint64_t stop_by_ms;
+    uint64_t alive_ms;     /* between two signs of life for the service manager, at most */
+    uint64_t alive_due_ms; /* when the next is due */
 };
 
 /* The clock of the core: see bridge.h. */
 uint64_t loop_now_ms(const struct loop *l);
+
+/* Reads the configuration again, and says in the log what that changes. */
+void loop_reload(struct loop *l);
 
 /* Where a link is: the address it listens on, or its device. */
 const char *loop_place(const struct config_link *c);

@@ -99,7 +99,7 @@ int main(int argc, char **argv)
     int code = 0;
     switch (o.task) {
     case TASK_RUN:
-        code = loop_run(&config);
+        code = loop_run(o.file, &config);
         break;
     case TASK_CHECK:
         printf("%s: good\n", o.file);

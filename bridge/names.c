@@ -147,20 +147,53 @@ static uint32_t predefined_hash(const struct bridge *b, struct sn_bytes client, 
     return table_hash(b->config->seed + tid, client.data, client.len);
 }
 
-bool predefined_init(struct bridge *b)
+static void predefined_free(struct bridge *b, struct predefined *list)
 {
-    for (size_t i = 0; i < b->config->predefined_count; i++) {
-        const struct bridge_predefined *from = &b->config->predefined[i];
-        struct predefined *p = arena_take(&b->arena, sizeof(*p));
-        if (p == NULL)
-            return false;
-        p->client = from->client == NULL ? sn_bytes(NULL, 0) : sn_bytes_text(from->client);
-        p->tid = from->tid;
-        p->name = name_take(b, sn_bytes_text(from->topic));
-        if (p->name == NULL)
-            return false;
-        table_add(&b->predefined_by_tid, &p->link, predefined_hash(b, p->client, p->tid));
+    while (list != NULL) {
+        struct predefined *p = list;
+        list = p->next;
+        table_remove(&p->link);
+        name_put(b, p->name);
+        arena_put(&b->arena, p);
     }
+}
+
+/* All of a configuration, in no table yet; false: no memory. */
+static bool predefined_make(struct bridge *b, const struct bridge_config *c,
+                            struct predefined **out)
+{
+    struct predefined *list = NULL;
+    for (size_t i = 0; i < c->predefined_count; i++) {
+        const struct bridge_predefined *from = &c->predefined[i];
+        struct name *name = name_take(b, sn_bytes_text(from->topic));
+        struct predefined *p = name == NULL ? NULL : arena_take(&b->arena, sizeof(*p));
+        if (p == NULL) {
+            if (name != NULL)
+                name_put(b, name);
+            predefined_free(b, list);
+            return false;
+        }
+        *p = (struct predefined){
+            .next = list,
+            .client = from->client == NULL ? sn_bytes(NULL, 0) : sn_bytes_text(from->client),
+            .tid = from->tid,
+            .name = name,
+        };
+        list = p;
+    }
+    *out = list;
+    return true;
+}
+
+bool predefined_change(struct bridge *b, const struct bridge_config *c)
+{
+    struct predefined *fresh;
+    if (!predefined_make(b, c, &fresh))
+        return false;
+    predefined_free(b, b->predefined);
+    b->predefined = fresh;
+    for (struct predefined *p = fresh; p != NULL; p = p->next)
+        table_add(&b->predefined_by_tid, &p->link, predefined_hash(b, p->client, p->tid));
     return true;
 }
 

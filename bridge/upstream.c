@@ -406,6 +406,24 @@ void upstream_down(struct bridge *b, struct upstream *u, const struct bridge_eve
 }
 
 /* May free the session. */
+static void hurry(struct bridge *b, struct upstream *u)
+{
+    if (u->state == UPSTREAM_DOWN && u->timer.due_ms != TIMER_NEVER)
+        timers_set(&b->timers, &u->timer, b->now_ms);
+}
+
+void upstream_hurry(struct bridge *b)
+{
+    hurry(b, &b->shared);
+    for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++) {
+        for (struct table_link *l = b->sessions_by_number.buckets[i]; l != NULL; l = l->next) {
+            struct session *s = TABLE_ENTRY(l, struct session, by_number);
+            if (s->own != NULL)
+                hurry(b, s->own);
+        }
+    }
+}
+
 void upstream_due(struct bridge *b, struct upstream *u)
 {
     struct session *s = u->session;

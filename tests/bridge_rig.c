@@ -95,6 +95,8 @@ struct conn {
 
 struct rig {
     struct rig_options o;
+    struct rig_options reloaded[2]; /* by turns: the bridge points to the last one */
+    unsigned reloads;
     void *memory;
     size_t size;
     struct bridge *bridge;
@@ -1099,6 +1101,20 @@ struct rig *rig_new(const struct rig_options *o)
     start(r);
     r->heard = r->said_count;
     return r;
+}
+
+bool rig_reload(struct rig *r, const struct rig_options *o)
+{
+    struct rig_options *next = &r->reloaded[r->reloads % 2];
+    *next = *o;
+    next->config.links = next->links;
+    if (!bridge_reload(r->bridge, r->now_ms, &next->config))
+        return false;
+    r->reloads++;
+    r->o = *next;
+    r->o.config.links = r->o.links;
+    bridge_check(r->bridge);
+    return true;
 }
 
 void rig_free(struct rig *r)

@@ -93,6 +93,9 @@ uint64_t rig_ticket(const struct rig *r); /* the last one handed over */
 struct bridge *rig_bridge(const struct rig *r);
 void rig_status(const struct rig *r, struct bridge_status *out);
 
+/* The driver has another configuration; whether the bridge goes on with it. */
+bool rig_reload(struct rig *r, const struct rig_options *o);
+
 /* Damage: the disk has lost a message, or has other octets in a record (none:
  * the record is missing). Takes effect with the next restart. */
 void rig_lose_row(struct rig *r, uint32_t queue, uint64_t seq);

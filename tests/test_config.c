@@ -1011,7 +1011,7 @@ static void the_manual_lists_every_key_with_what_is_allowed(void **state)
     assert_non_null(strstr(
         text,
         "  gateway_id\n      GwId in ADVERTISE and GWINFO; every gateway in reach needs its own.\n"
-        "      Allowed: a whole number from 0 to 255. Default: 1\n"));
+        "      Allowed: a whole number from 0 to 255. Default: 1  (SIGHUP)\n"));
     assert_non_null(strstr(text, "Allowed: cobs, slip, hdlc or raw. Default: cobs\n"));
 #define KEY(section, key, type, field, standard, min, max, words, help)                            \
     assert_non_null(strstr(text, "\n  " #key "\n      " help ".\n"));
