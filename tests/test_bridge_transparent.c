@@ -25,12 +25,24 @@ static int begin(void **state)
     return 0;
 }
 
+static int broker_acks(void **state)
+{
+    struct rig_options o;
+    rig_defaults(&o);
+    o.config.modes = modes;
+    o.config.mode_count = sizeof(modes) / sizeof(modes[0]);
+    o.config.ack_stored = false;
+    *state = rig_new(&o);
+    return 0;
+}
+
 static int end(void **state)
 {
     rig_free(*state);
     return 0;
 }
 
+/* SN12-4.1-1, SN12-4.1-2, SN12-5.3.1-2 */
 static void a_sensor_gets_a_connection_of_its_own_under_its_client_id(void **state)
 {
     struct rig *r = *state;
@@ -67,6 +79,54 @@ static void a_sensor_gets_a_connection_of_its_own_under_its_client_id(void **sta
             "delivered 6\n"
             "    forget 6 lazy\n"
             "    c < PUBACK tid=16706 mid=1 code=accepted\n");
+}
+
+/* SN12-4.1-3, A-29: with ack = broker the acknowledgement is the broker's. */
+static void acknowledgements_can_be_end_to_end(void **state)
+{
+    struct rig *r = *state;
+    play(r, "broker up\n"
+            "    * BROKER_UP\n"
+            "a > CONNECT keepalive_s=60 client_id='a'\n"
+            "    connect via 1 'a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "broker 1 up\n"
+            "    * CONNECTION_UP a\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "a > PUBLISH qos=1 short='AB' mid=1 data='x'\n"
+            "    store 2 via 1 qos=1 AB 'x' lazy\n"
+            "    publish 2 via 1 qos=1 AB 'x'\n"
+            "stored\n"
+            "wait 1000\n"
+            "delivered 2\n"
+            "    forget 2 via 1 lazy\n"
+            "    a < PUBACK tid=16706 mid=1 code=accepted\n"
+            "a > PUBLISH qos=2 short='AB' mid=2 data='y'\n"
+            "    store 4 via 1 qos=2 AB 'y'\n"
+            "stored\n"
+            "    publish 4 via 1 qos=2 AB 'y'\n"
+            "wait 1000\n"
+            "delivered 4\n"
+            "    mark 4 via 1 delivered\n"
+            "    a < PUBREC mid=2\n");
+}
+
+/* SN12-7.1-1: the bridge's own connection, under its own client id, is theirs. */
+static void qos_minus_one_has_the_shared_connection(void **state)
+{
+    struct rig *r = *state;
+    play(r, "a > CONNECT keepalive_s=60 client_id='a'\n"
+            "    connect via 1 'a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "broker 1 up\n"
+            "    * CONNECTION_UP a\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "x > PUBLISH qos=-1 predefined=1 data='x'\n"
+            "    publish 2 qos=0 pre/one 'x'\n");
 }
 
 static void connack_waits_for_the_broker_but_not_for_long(void **state)
@@ -304,6 +364,7 @@ static void disconnect_ends_the_connection_without_the_will(void **state)
             "    erase all of 1\n");
 }
 
+/* SN12-6.2-3, SN12-6.11-2: CONNECT goes to the broker when the will is complete. */
 static void a_lost_sensors_will_is_published_by_the_broker(void **state)
 {
     struct rig *r = *state;
@@ -752,6 +813,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_sensor_gets_a_connection_of_its_own_under_its_client_id),
         TEST(connack_waits_for_the_broker_but_not_for_long),
+        TEST(qos_minus_one_has_the_shared_connection),
+        cmocka_unit_test_setup_teardown(acknowledgements_can_be_end_to_end, broker_acks, end),
         TEST(a_broker_that_is_away_is_no_refusal),
         TEST(a_refusal_by_the_broker_reaches_the_sensor),
         TEST(a_late_refusal_ends_the_sensors_connection_and_keeps_its_messages),

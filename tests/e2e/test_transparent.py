@@ -65,7 +65,8 @@ def check_numbers(got, count):
 
 
 def test_the_broker_sees_each_sensor_under_its_own_name(env):
-    """And those that a pattern says share the bridge's connection."""
+    """SN12-4.1-1, SN12-4.1-2, SN12-5.3.1-2: and those that a pattern says share the bridge's
+    connection."""
     field = Field(env, modes="[modes]\naggregating = old-*\n")
     for client, clean in (("buoy", True), ("pump", False), ("old-1", True)):
         device = field.device(client)
