@@ -178,6 +178,21 @@ void air_send(struct bridge *b, struct session *s, const struct sn_packet *p, en
     air_pump(b, s->link);
 }
 
+bool air_may_refuse(struct bridge *b, const struct peer *peer)
+{
+    const uint64_t seed = b->config->seed + peer->link;
+    const uint32_t who =
+        table_hash(table_hash(seed, peer->address->bytes, peer->address->len) + seed,
+                   peer->node.data, peer->node.len);
+    struct refusals *r = &b->refusals[who % AIR_REFUSALS_PLACES];
+    if (r->who != who || b->now_ms - r->since_ms >= AIR_REFUSALS_MS)
+        *r = (struct refusals){.who = who, .since_ms = b->now_ms};
+    if (r->count >= AIR_REFUSALS_MAX)
+        return false;
+    r->count++;
+    return true;
+}
+
 void air_answer(struct bridge *b, const struct peer *peer, const struct sn_packet *p)
 {
     const struct sn_bytes bytes = encode(b, p, peer->node, peer->radius);

@@ -150,12 +150,14 @@ void session_reschedule(struct bridge *b, struct session *s)
 /* ---- frames ------------------------------------------------------------------------------ */
 
 /* 6.12: who is not connected is told so at once; silence would cost the device
- * all its repeats. DISCONNECT is answered too: our answer may have been lost. */
+ * all its repeats. DISCONNECT is answered too: our answer may have been lost. One
+ * that babbles does not get the air for itself (A-57). */
 static void tell_stranger(struct bridge *b, const struct peer *peer, const struct sn_packet *p)
 {
     bridge_note_at(b, BRIDGE_NOTE_FRAME_UNKNOWN_SENDER, peer->link, sn_bytes(NULL, 0),
                    sn_bytes_text(sn_type_name((uint8_t)p->type)), 0);
-    air_answer(b, peer, &(struct sn_packet){.type = SN_DISCONNECT});
+    if (air_may_refuse(b, peer))
+        air_answer(b, peer, &(struct sn_packet){.type = SN_DISCONNECT});
 }
 
 /* Messages that need a connection, from a client that has one. */

@@ -404,6 +404,7 @@ struct bridge_config {
     uint32_t max_live;          /* of these, how many are kept in memory */
     uint8_t live_share;         /* of 100 messages to the broker, while there is a backlog too */
     uint16_t max_client_id;     /* octets */
+    uint16_t max_keepalive_s;   /* for those who want more, or none; 0: no limit */
     uint32_t qos0_backlog;      /* QoS 0 messages kept in memory while the broker is away */
     uint32_t reconnect_min_ms;  /* back-off towards the broker */
     uint32_t reconnect_max_ms;

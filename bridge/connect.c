@@ -137,6 +137,14 @@ void connect_refused(struct bridge *b, struct session *s, uint8_t code)
     session_reschedule(b, s);
 }
 
+/* 0 is no supervision; the configuration may want some all the same. */
+static uint16_t keepalive_of(const struct bridge *b, const struct sn_packet *p)
+{
+    const uint16_t max_s = b->config->max_keepalive_s;
+    const uint16_t wanted_s = p->connect.keepalive_s;
+    return max_s != 0 && (wanted_s == 0 || wanted_s > max_s) ? max_s : wanted_s;
+}
+
 void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_packet *p,
                    enum sn_fault fault)
 {
@@ -149,9 +157,10 @@ void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_pa
         refuse(b, peer, id, SN_NOT_SUPPORTED, "client id too long");
         return;
     }
+    const uint16_t keepalive_s = keepalive_of(b, p);
     struct session *s = clients_find_id(b, id);
     const bool as_before =
-        s != NULL && s->clean == p->connect.clean && s->sn.keepalive_s == p->connect.keepalive_s;
+        s != NULL && s->clean == p->connect.clean && s->sn.keepalive_s == keepalive_s;
     if (s != NULL && clients_is_at(s, peer) && as_before &&
         (s->dialogue == DIALOGUE_STORING || s->dialogue == DIALOGUE_BROKER))
         return; /* repeated; CONNACK is on its way */
@@ -177,7 +186,7 @@ void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_pa
         }
     }
     if (!p->connect.will) {
-        accept(b, s, p->connect.clean, p->connect.keepalive_s);
+        accept(b, s, p->connect.clean, keepalive_s);
         store_and_confirm(b, s, false);
         return;
     }
@@ -192,7 +201,7 @@ void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_pa
         s->dialogue = DIALOGUE_TOPIC;
     }
     s->pending->clean = p->connect.clean;
-    s->pending->keepalive_s = p->connect.keepalive_s;
+    s->pending->keepalive_s = keepalive_s;
     ask_for_will(b, s);
     supervise_dialogue(b, s);
 }
@@ -400,7 +409,8 @@ void connect_ping(struct bridge *b, const struct peer *peer, const struct sn_pac
     if (!serve) {
         bridge_note_at(b, BRIDGE_NOTE_FRAME_UNKNOWN_SENDER, peer->link, id,
                        sn_bytes_text("PINGREQ"), 0);
-        air_answer(b, peer, &(struct sn_packet){.type = SN_DISCONNECT});
+        if (air_may_refuse(b, peer))
+            air_answer(b, peer, &(struct sn_packet){.type = SN_DISCONNECT});
         return;
     }
     sn_session_hear(&s->sn, b->now_ms);

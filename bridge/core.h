@@ -433,6 +433,16 @@ struct forwarder {
     uint64_t heard_ms; /* 0: no forwarder */
 };
 
+#define AIR_REFUSALS_MAX    10 /* to one address */
+#define AIR_REFUSALS_MS     10000
+#define AIR_REFUSALS_PLACES 256 /* addresses that are remembered, each in its place by hash */
+
+struct refusals {
+    uint32_t who;
+    uint32_t count; /* since then */
+    uint64_t since_ms;
+};
+
 struct bridge_link {
     const struct bridge_link_config *config;
     uint64_t advertise_ms;   /* when the next ADVERTISE is due */
@@ -489,6 +499,8 @@ struct bridge {
     struct queue shared_lanes[LANES_MAX - 1];
     uint8_t class_order[BRIDGE_CLASSES_MAX]; /* by priority */
     uint32_t last_request;
+
+    struct refusals refusals[AIR_REFUSALS_PLACES];
 
     struct await *await_first;
     struct await *await_last;
@@ -827,6 +839,9 @@ void air_send(struct bridge *b, struct session *s, const struct sn_packet *p, en
               bool supervised);
 /* Sends to somebody without a session. */
 void air_answer(struct bridge *b, const struct peer *peer, const struct sn_packet *p);
+/* Whether one more of the answers that somebody could provoke for ever may go to
+ * this peer: AIR_REFUSALS_MAX of them in AIR_REFUSALS_MS. */
+bool air_may_refuse(struct bridge *b, const struct peer *peer);
 /* Whether a message of this session may go out now; if not, it is put on the
  * link's list and downlink_pump() is called when its turn has come. */
 bool air_is_free(struct bridge *b, struct session *s);

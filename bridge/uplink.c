@@ -350,8 +350,9 @@ void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer
         else
             bridge_note_at(b, BRIDGE_NOTE_TOPIC_UNKNOWN, peer->link, sn_bytes(NULL, 0), why,
                            p->publish.tid);
-        /* 6.8: QoS -1 is never answered; 6.6: anything else is. */
-        if (!anonymous)
+        /* 6.8: QoS -1 is never answered; 6.6: anything else is (A-26), at QoS 0, which nobody
+         * waits for, within limits (A-25). */
+        if (!anonymous && (p->publish.qos > 0 || air_may_refuse(b, peer)))
             puback(b, s, p->publish.tid, p->publish.mid, code);
         return;
     }

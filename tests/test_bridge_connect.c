@@ -14,6 +14,15 @@ static int begin(void **state)
     return 0;
 }
 
+static int limited(void **state)
+{
+    struct rig_options o;
+    rig_defaults(&o);
+    o.config.max_keepalive_s = 100;
+    *state = rig_new(&o);
+    return 0;
+}
+
 static int end(void **state)
 {
     rig_free(*state);
@@ -659,6 +668,75 @@ static void strangers_are_told_so_at_once(void **state)
             "a > PINGRESP\n");
 }
 
+/* ten answers in ten seconds, to each address; what somebody waits for is answered. */
+static void who_babbles_does_not_get_the_air_for_itself(void **state)
+{
+    struct rig *r = *state;
+    for (int i = 0; i < 10; i++)
+        rig_frame(r, "x", &(struct sn_packet){.type = SN_PINGREQ});
+    rig_skip(r);
+    play(r, "x > PINGREQ\n"
+            "    * FRAME_UNKNOWN_SENDER: PINGREQ\n"
+            "x > PUBLISH tid=9 data='x'\n"
+            "    * FRAME_UNKNOWN_SENDER: PUBLISH\n"
+            "y > PINGREQ\n"
+            "    * FRAME_UNKNOWN_SENDER: PINGREQ\n"
+            "    y < DISCONNECT\n"
+            "x/n > PINGREQ\n"
+            "    * FRAME_UNKNOWN_SENDER: PINGREQ\n"
+            "    x/n < DISCONNECT\n"
+            "wait 9999\n"
+            "x > PINGREQ\n"
+            "    * FRAME_UNKNOWN_SENDER: PINGREQ\n"
+            "wait 1\n"
+            "x > PINGREQ\n"
+            "    * FRAME_UNKNOWN_SENDER: PINGREQ\n"
+            "    x < DISCONNECT\n"
+            "a > CONNECT client_id='a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n");
+    for (int i = 0; i < 10; i++)
+        rig_frame(r, "a", &(struct sn_packet){.type = SN_PUBLISH, .publish.tid = 9});
+    rig_skip(r);
+    play(r, "a > PUBLISH tid=9 data='x'\n"
+            "    * TOPIC_UNKNOWN a\n"
+            "a > PUBLISH qos=1 tid=9 mid=1 data='x'\n"
+            "    * TOPIC_UNKNOWN a\n"
+            "    a < PUBACK tid=9 mid=1 code=invalid-topic-id\n");
+}
+
+/* no supervision, or a long one, may be made shorter. */
+static void a_keep_alive_may_have_a_limit(void **state)
+{
+    struct rig *r = *state;
+    play(r, "a > CONNECT client_id='a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "b > CONNECT keepalive_s=1000 client_id='b'\n"
+            "    save session 2\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED b\n"
+            "    b < CONNACK code=accepted\n"
+            "c > CONNECT keepalive_s=60 client_id='c'\n"
+            "    save session 3\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED c\n"
+            "    c < CONNACK code=accepted\n"
+            "wait 110000\n"
+            "    +66000\n"
+            "    * CLIENT_LOST c: active\n"
+            "    save session 3 lazy\n"
+            "    +110000\n"
+            "    * CLIENT_LOST a: active\n"
+            "    save session 1 lazy\n"
+            "    * CLIENT_LOST b: active\n"
+            "    save session 2 lazy\n");
+}
+
 /* SN12-6.1-7, SN12-6.1-10, SN12-5.4.2-1, SN12-5.4.3-1 */
 static void searchgw_is_answered_and_changes_nothing(void **state)
 {
@@ -898,6 +976,8 @@ int main(void)
         WITH(keep_alive_has_a_tolerance_of_half_or_a_tenth, begin),
         WITH(a_ping_is_not_a_write, begin),
         WITH(strangers_are_told_so_at_once, begin),
+        WITH(who_babbles_does_not_get_the_air_for_itself, begin),
+        WITH(a_keep_alive_may_have_a_limit, limited),
         WITH(searchgw_is_answered_and_changes_nothing, begin),
         WITH(disconnect_and_ping_in_the_will_dialogue, begin),
         WITH(nodes_behind_forwarders_are_clients_of_their_own, begin),
