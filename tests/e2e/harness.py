@@ -495,12 +495,13 @@ class Traffic:
     def catch_up(self):
         """What was sent before this mark is in the file when the mark is."""
         mark = os.urandom(16)
+        begin = os.path.getsize(self.file)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             s.sendto(mark, ("127.0.0.1", free_port(socket.SOCK_DGRAM)))
 
         def written():
             with open(self.file, "rb") as file:
-                file.seek(max(0, os.path.getsize(self.file) - 100000))
+                file.seek(begin)
                 return mark in file.read() or self.process.poll() is not None
 
         wait_until(written, "the capture is written")
