@@ -611,10 +611,10 @@ void uplink_fetched(struct bridge *b, struct upstream *u, const struct bridge_ev
     if (!queue_fetched(b, q, event) && upstream_is_up(u))
         timers_set(&b->timers, &u->timer, q->starved_until_ms);
     lanes_recount(b, u);
-    /* QoS 2 exchanges go on with their message in memory again. */
+    /* Open exchanges go on with their message in memory again. */
     for (size_t i = 0; i < event->fetched.count; i++) {
         const struct bridge_message *from = &event->fetched.messages[i];
-        struct session *s = from->qos == 2 ? clients_find_number(b, from->session) : NULL;
+        struct session *s = from->qos > 0 ? clients_find_number(b, from->session) : NULL;
         struct exchange *e = s == NULL ? NULL : exchanges_find(s, from->mid);
         struct message *m = e != NULL && e->seq == from->seq ? queue_find(q, e->seq) : NULL;
         if (m != NULL) {

@@ -60,6 +60,17 @@ static int small_live(void **state)
     return begin_with(state, change_live);
 }
 
+static void change_acks_and_live(struct rig_options *o)
+{
+    change_acks(o);
+    change_live(o);
+}
+
+static int broker_acks_small_live(void **state)
+{
+    return begin_with(state, change_acks_and_live);
+}
+
 static void change_link(struct rig_options *o)
 {
     o->links[0].qos_minus_one = o->links[0].forwarders = false;
@@ -411,6 +422,33 @@ static void with_ack_broker_the_broker_decides(void **state)
 }
 
 /* SN12-6.6-3: stored, then PUBREC and on to the broker; the disk frees the id, then PUBCOMP. */
+/* Beyond max_live the message is on disk only; its sensor waits all the same. */
+static void with_ack_broker_the_sensor_hears_of_a_message_that_was_read_back(void **state)
+{
+    struct rig *r = *state;
+    connect_all(r);
+    play(r, "a > PUBLISH qos=1 predefined=1 mid=1 data='1'\n"
+            "    store 5 qos=1 pre/one '1'\n"
+            "a > PUBLISH qos=1 predefined=1 mid=2 data='2'\n"
+            "    store 6 qos=1 pre/one '2'\n"
+            "a > PUBLISH qos=1 predefined=1 mid=3 data='3'\n"
+            "    store 7 qos=1 pre/one '3'\n"
+            "stored\n"
+            "broker up window 2\n"
+            "    * BROKER_UP\n"
+            "    publish 5 qos=1 pre/one '1'\n"
+            "    publish 6 qos=1 pre/one '2'\n"
+            "    fetch from 7\n"
+            "fetched\n"
+            "delivered 5\n"
+            "    forget 5 lazy\n"
+            "    a < PUBACK tid=1 mid=1 code=accepted\n"
+            "    publish 7 qos=1 pre/one '3'\n"
+            "delivered 7\n"
+            "    forget 7 lazy\n"
+            "    a < PUBACK tid=1 mid=3 code=accepted\n");
+}
+
 static void qos_2_goes_step_by_step_over_the_disk(void **state)
 {
     struct rig *r = *state;
@@ -1202,6 +1240,8 @@ int main(void)
         WITH(qos_1_is_acknowledged_by_the_broker_if_that_is_faster, begin),
         WITH(a_repeated_qos_1_publish_is_acknowledged_again, begin),
         WITH(with_ack_broker_the_broker_decides, broker_acks),
+        WITH(with_ack_broker_the_sensor_hears_of_a_message_that_was_read_back,
+             broker_acks_small_live),
         WITH(qos_2_goes_step_by_step_over_the_disk, begin),
         WITH(qos_2_delivered_before_pubrel_remembers_the_id, begin),
         WITH(every_frame_of_qos_2_can_be_repeated, begin),
