@@ -39,6 +39,14 @@ struct undecided {
     uint64_t number;
 };
 
+/* Delivered, and the disk may not know yet. */
+struct ending {
+    uint64_t seq;
+    uint64_t ticket; /* of what tells it; 0: not said yet */
+    uint32_t party;
+    uint64_t number;
+};
+
 struct window {
     uint32_t conn;
     uint16_t size;
@@ -56,6 +64,9 @@ struct sim_check {
     struct undecided *undecided;
     size_t undecided_count;
     size_t undecided_size;
+    struct ending *ending;
+    size_t ending_count;
+    size_t ending_size;
     struct window *windows;
     size_t window_count;
     uint64_t token;      /* of the MESSAGE that is being fed */
@@ -297,11 +308,8 @@ static void hands_over(struct sim_check *c, const struct sim_record *r)
     c->undecided[c->undecided_count++] = u;
 }
 
-static void decide(struct sim_check *c, size_t i)
+static void remove_undecided(struct sim_check *c, size_t i)
 {
-    const struct undecided *u = &c->undecided[i];
-    if (u->party != SIM_NAMES_NONE)
-        *sim_flags_at(&c->flows.parties[u->party].sent, u->number) &= (uint8_t)~SIM_SENT_UNDER_WAY;
     c->undecided_count--;
     memmove(&c->undecided[i], &c->undecided[i + 1],
             (c->undecided_count - i) * sizeof(*c->undecided));
@@ -315,17 +323,42 @@ static void delivered(struct sim_check *c, const struct bridge_event *e)
             continue;
         if (u->party != SIM_NAMES_NONE && e->delivered.code >= 0x80)
             *sim_flags_at(&c->flows.parties[u->party].sent, u->number) |= SIM_SENT_FREE;
-        decide(c, i);
+        if (u->party != SIM_NAMES_NONE) {
+            c->ending = grown(c->ending, c->ending_count, &c->ending_size, sizeof(*c->ending));
+            c->ending[c->ending_count++] =
+                (struct ending){.seq = u->seq, .party = u->party, .number = u->number};
+        }
+        remove_undecided(c, i);
         return;
     }
 }
 
-/* Their fate is unknown; they will be handed over once more. */
+/* FORGET, or MARK as DELIVERED: when that is durable it is over. */
+static void notes_end(struct sim_check *c, uint64_t seq, uint64_t ticket)
+{
+    for (size_t i = 0; i < c->ending_count; i++)
+        if (c->ending[i].seq == seq)
+            c->ending[i].ticket = ticket;
+}
+
+static void ends_durably(struct sim_check *c, uint64_t ticket)
+{
+    for (size_t i = c->ending_count; i-- > 0;) {
+        const struct ending *e = &c->ending[i];
+        if (e->ticket == 0 || e->ticket > ticket)
+            continue;
+        *sim_flags_at(&c->flows.parties[e->party].sent, e->number) &= (uint8_t)~SIM_SENT_UNDER_WAY;
+        c->ending[i] = c->ending[--c->ending_count];
+    }
+}
+
+/* Their fate is unknown; they are under way still, and will be handed over once
+ * more. */
 static void connection_ends(struct sim_check *c, uint32_t conn, bool all)
 {
     for (size_t i = c->undecided_count; i-- > 0;)
         if (all || c->undecided[i].conn == conn)
-            decide(c, i);
+            remove_undecided(c, i);
 }
 
 /* ---- to devices ---------------------------------------------------------------------------------- */
@@ -534,6 +567,11 @@ static void action(struct sim_check *c, const struct sim_record *r)
         return;
     case BRIDGE_DO_FORGET:
         forgets(c, a->row.queue, a->row.seq);
+        notes_end(c, a->row.seq, a->row.ticket);
+        return;
+    case BRIDGE_DO_MARK:
+        if (a->row.flags & BRIDGE_FLAG_DELIVERED)
+            notes_end(c, a->row.seq, a->row.ticket);
         return;
     case BRIDGE_DO_PUBLISH:
         hands_over(c, r);
@@ -547,7 +585,6 @@ static void action(struct sim_check *c, const struct sim_record *r)
     case BRIDGE_DO_DISCONNECT: /* no event will tell */
         connection_ends(c, a->disconnect.conn, false);
         return;
-    case BRIDGE_DO_MARK:
     case BRIDGE_DO_SAVE:
     case BRIDGE_DO_ERASE:
     case BRIDGE_DO_FETCH:
@@ -592,9 +629,11 @@ void sim_check_hear(void *ctx, const struct sim_record *r)
     case SIM_BRIDGE_STARTED:
         c->restarting = false;
         c->storing_first = c->storing_count = 0;
+        c->ending_count = 0;
         return;
     case SIM_STORED:
         take_storing(c, r->number, true);
+        ends_durably(c, r->number);
         return;
     case SIM_STORE_FAILED:
         take_storing(c, r->number, false);
@@ -749,6 +788,7 @@ void sim_check_close(struct sim_check *c)
     free(c->offered);
     free(c->storing);
     free(c->undecided);
+    free(c->ending);
     free(c->windows);
     free(c);
 }

@@ -528,8 +528,10 @@ static uint64_t bound_us(const struct sim_run *r)
         bound += 3 * gap_us(p) + (uint64_t)rtt.max_ms * SIM_MS * 4 * (l->radio.retries + 1u) +
                  waiting(r) * exchange_us(l, p) * 6;
     }
+    const uint32_t awake = r->scenario->config.bridge.awake_messages;
+    const uint64_t wakes = 2 + (awake == 0 ? 0 : waiting(r) / awake);
     for (size_t i = 0; i < r->scenario->fleet_count; i++)
-        bound += 2 * r->scenario->fleets[i].plan.sleep_s * SIM_S +
+        bound += wakes * r->scenario->fleets[i].plan.sleep_s * SIM_S +
                  2 * r->scenario->fleets[i].plan.keepalive_s * SIM_S;
     return bound;
 }
