@@ -343,6 +343,7 @@ struct sn_client {
     } open;
 
     uint16_t qos2[SN_CLIENT_QOS2_MAX]; /* received and delivered, PUBREL to come; 0: free */
+    uint16_t qos2_ended;               /* the last one whose PUBREL came; 0: none */
     uint16_t next_mid;
     uint16_t sleep_s;
     uint8_t state;     /* enum sn_client_state */

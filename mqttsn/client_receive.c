@@ -20,12 +20,16 @@ static void on_register(struct sn_client *c, uint64_t now_ms, const struct sn_pa
     snc_send_ack(c, now_ms, SN_REGACK, p->reg.tid, p->reg.mid, code);
 }
 
-/* Whether the message is a new one; if so, remembers it until PUBREL. */
-static bool take_qos2(struct sn_client *c, uint16_t mid, bool *known)
+/* Whether the message is a new one; if so, remembers it until PUBREL. A repeat may
+ * be overtaken by PUBREL: it has DUP, and the id of the message that ended last. */
+static bool take_qos2(struct sn_client *c, uint16_t mid, bool dup, bool *known)
 {
     uint16_t *place = NULL;
 
-    *known = false;
+    *known = dup && mid == c->qos2_ended;
+    if (*known) {
+        return false;
+    }
     for (size_t i = 0; i < SN_CLIENT_QOS2_MAX; i++) {
         if (c->qos2[i] == mid) {
             *known = true;
@@ -78,7 +82,7 @@ static void on_publish(struct sn_client *c, uint64_t now_ms, const struct sn_pac
     }
     if (p->publish.qos == 2) {
         bool known;
-        if (take_qos2(c, p->publish.mid, &known)) {
+        if (take_qos2(c, p->publish.mid, p->publish.dup, &known)) {
             snc_emit(c, &e);
         } else if (!known) {
             snc_discard(c, SN_OK, SN_PUBLISH);
@@ -98,6 +102,7 @@ static void on_pubrel(struct sn_client *c, uint64_t now_ms, uint16_t mid)
     for (size_t i = 0; i < SN_CLIENT_QOS2_MAX; i++) {
         if (c->qos2[i] == mid) {
             c->qos2[i] = 0;
+            c->qos2_ended = mid;
         }
     }
     snc_send_mid(c, now_ms, SN_PUBCOMP, mid); /* a repeated PUBREL wants its answer, too */

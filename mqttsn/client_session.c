@@ -184,6 +184,7 @@ static void forget_session(struct sn_client *c)
 
     snc_forget_tids(c);
     memset(c->qos2, 0, sizeof c->qos2);
+    c->qos2_ended = 0;
     /* Sent again under a new session it could arrive a second time. */
     if (half_done) {
         snc_finish(c, SN_RESULT_UNKNOWN, SN_ACCEPTED, 2);

@@ -1178,6 +1178,21 @@ static void a_qos_2_message_is_delivered_once(void **state)
     expect("message #7 qos 2 \"y\"\n> 04 0F 00 01\n");
 }
 
+static void a_repeat_that_pubrel_has_overtaken_is_no_new_message(void **state)
+{
+    (void)state;
+    connected();
+    hear("08 0C 41 00 07 00 01 78");
+    hear("04 10 00 01");
+    expect("message #7 qos 2 \"x\"\n> 04 0F 00 01\n> 04 0E 00 01\n");
+    hear("08 0C C1 00 07 00 01 78");
+    expect("> 04 0F 00 01\n");
+    hear("04 10 00 01");
+    expect("> 04 0E 00 01\n");
+    hear("08 0C C1 00 07 00 02 79"); /* its first copy was lost */
+    expect("message #7 qos 2 \"y\"\n> 04 0F 00 02\n");
+}
+
 static void in_a_new_session_the_same_message_id_is_a_new_message(void **state)
 {
     (void)state;
@@ -2137,6 +2152,7 @@ int main(void)
         test(qos_0_and_2_may_be_refused_by_puback),
         test(qos_2_runs_through_pubrec_and_pubrel_to_pubcomp),
         test(a_qos_2_message_is_delivered_once),
+        test(a_repeat_that_pubrel_has_overtaken_is_no_new_message),
         test(in_a_new_session_the_same_message_id_is_a_new_message),
         test(more_open_qos_2_messages_than_places_are_not_answered),
         test(a_predefined_id_is_not_cured_by_registering),
