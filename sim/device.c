@@ -41,6 +41,7 @@ struct sim_device {
     uint32_t outbox_count;
     uint64_t next_number;
     size_t subscribed; /* how many of the plan's, in this connection */
+    size_t asking;     /* which one the library is asking for, while subscribing */
     bool open;         /* the first of the outbox is with the library */
     bool subscribing;
     bool on;
@@ -253,6 +254,7 @@ static void go_on(struct sim_device *d)
         if (state == SN_CLIENT_ACTIVE && d->subscribed < d->plan->subscription_count) {
             const struct sim_subscription *s = &d->plan->subscriptions[d->subscribed];
             begin_request(d);
+            d->asking = d->subscribed;
             d->subscribing = sn_client_subscribe(&d->client, now_ms(d),
                                                  topic_ref(s->tid, d->filter[d->subscribed]),
                                                  s->qos) == SN_ANSWER_STARTED;
@@ -316,12 +318,13 @@ static void subscribed(struct sim_device *d, const struct sn_client_event *e)
     end_request(d);
     if (e->done.result == SN_RESULT_UNKNOWN || e->done.result == SN_RESULT_CANCELLED)
         return; /* once more, in the next connection */
-    const struct sim_subscription *s = &d->plan->subscriptions[d->subscribed];
+    const struct sim_subscription *s = &d->plan->subscriptions[d->asking];
     const struct sim_message m = {
-        .topic = s->tid != 0 ? predefined_name(d, s->tid) : sn_bytes_text(d->filter[d->subscribed]),
+        .topic = s->tid != 0 ? predefined_name(d, s->tid) : sn_bytes_text(d->filter[d->asking]),
         .qos = (uint8_t)e->done.qos,
     };
-    d->subscribed++;
+    /* One that was open through a loss of the connection comes out of turn. */
+    d->subscribed += d->asking == d->subscribed;
     say_message(d, SIM_DEVICE, e->done.result == SN_RESULT_ACCEPTED ? "subscribed" : "rejected",
                 &m);
 }
@@ -347,7 +350,6 @@ static void on_event(void *ctx, const struct sn_client_event *e)
         return;
     case SN_EVENT_CONNECTED:
         d->subscribed = 0;
-        d->subscribing = false;
         say(d, d->plan->clean ? "connected-clean" : "connected");
         return;
     case SN_EVENT_REFUSED:
