@@ -121,6 +121,7 @@ static bool read_contacts(const char *text, struct sim_profile *p)
         else if (*text != '\0')
             return false;
     }
+    memset(&p->contacts, 0, sizeof p->contacts);
     memcpy(p->contacts.list, list, count * sizeof list[0]);
     p->contacts.count = count;
     return true;
@@ -192,6 +193,7 @@ static bool set_field(struct sim_profile *p, const struct key *k, void *field, c
     case TEXT:
         if (strlen(value) > SIM_PROFILE_TEXT_MAX)
             return false;
+        memset(field, 0, SIM_PROFILE_TEXT_MAX + 1);
         memcpy(field, value, strlen(value) + 1);
         return true;
     case LIST:

@@ -9,7 +9,8 @@
  *   flag      yes, no
  *
  * Everything becomes integers by integer arithmetic, so that no machine reads a
- * figure differently. A struct sim_profile is a plain value and may be copied.
+ * figure differently. A struct sim_profile is a plain value that may be copied, and equal
+ * ones are equal octet by octet.
  */
 #ifndef SIM_PROFILE_H
 #define SIM_PROFILE_H

@@ -5,6 +5,7 @@
 #include "sim/histogram.h"
 #include "sim/pcapng.h"
 #include "sim/realtime_pty.h"
+#include "sim/transcript.h"
 #include "sim/words.h"
 
 #include <errno.h>
@@ -531,6 +532,8 @@ int sim_realtime_run(const struct sim_realtime_options *o)
         .keep = {-1, -1},
     };
     sim_trace_listen(rt->trace, hear, rt);
+    if (o->trace)
+        sim_trace_listen(rt->trace, sim_transcript_hear, stderr);
     rt->channel =
         sim_channel_open(rt->world, rt->trace, o->seed, "link", o->profile, frame_out, rt);
     rt->start_us = clock_us();

@@ -175,6 +175,21 @@ def test_a_frame_is_never_early_and_seldom_late(env):
     assert re.search(r"^timer \d+ times, late by ", link.log(), re.MULTILINE), link.log()
 
 
+def test_what_happens_to_each_frame_can_be_read_and_captured(env):
+    port = free_port(socket.SOCK_DGRAM)
+    capture = env.path("link.pcapng")
+    words = ["--udp", 0, "--to", "127.0.0.1:%d" % port, "--set", "loss_up=100%"]
+    link = Link(env, "ideal", *words, "--trace", "--pcapng", capture)
+    env.run("snpub", "-p", link.port, "-t", "a", "-m", "b", "--retry", 100, "--retries", 1, code=1)
+    assert link.finish() == [(2, 0, 2), (0, 0, 0)]
+    assert link.log().count("> CONNECT ") == 2, link.log()
+    assert link.log().count("(CONNECT lost: loss)") == 2, link.log()
+    with open(capture, "rb") as file:
+        octets = file.read()
+    assert octets[:4] == b"\x0a\x0d\x0d\x0a"
+    assert octets.count(b"lost: loss") == 2
+
+
 def test_time_on_the_air_is_real_time(env):
     """One octet and 192 bits at 1000 bit/s are 200 ms, each way."""
     _, times = echoes(env, 5, "rate=1000", "overhead_bits=184")
