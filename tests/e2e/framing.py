@@ -48,6 +48,8 @@ def frames(name, octets):
         found = []
         while octets:
             size = octets[1] << 8 | octets[2] if octets[0] == 1 else octets[0]
+            if octets[1] == 0xFE and len(octets) > size:
+                size += octets[size]  # an envelope, and what is in it
             assert size > 1, octets.hex()
             found.append(octets[:size])
             octets = octets[size:]
