@@ -227,6 +227,19 @@ static void look_at_classes(const struct reload *r, const struct config *fresh)
     }
 }
 
+/* Sessions and their connections were made by them. */
+static void look_at_modes(const struct reload *r, const struct config *fresh)
+{
+    const struct bridge_config *a = &r->start->bridge;
+    const struct bridge_config *b = &fresh->bridge;
+    bool same = a->mode_count == b->mode_count;
+    for (size_t i = 0; same && i < a->mode_count; i++)
+        same = a->modes[i].transparent == b->modes[i].transparent &&
+               strcmp(a->modes[i].pattern, b->modes[i].pattern) == 0;
+    if (!same)
+        tell(r, false, "[modes]: stay as they are; a change needs a restart");
+}
+
 /* ---- topics ----------------------------------------------------------------------------------- */
 
 static void look_at_topics(const struct reload *r, const struct config *fresh)
@@ -256,6 +269,7 @@ void config_adopt(struct config *fresh, const struct config *start, const struct
     adopt_section(&r, CONFIG_IN_BROKER, "broker", &out, fresh, is_same_broker(start, fresh));
     adopt_links(&r, &out, fresh);
     look_at_classes(&r, fresh);
+    look_at_modes(&r, fresh);
     look_at_topics(&r, fresh);
     out.bridge.predefined = fresh->bridge.predefined;
     out.bridge.predefined_count = fresh->bridge.predefined_count;

@@ -374,9 +374,17 @@ static void watch(struct loop *l, int fd, enum source source)
 
 static int make_data_dir(const char *path)
 {
-    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+    struct stat s;
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        log_line(BRIDGE_LEVEL_ERROR, "data = %s: cannot be created: %s", path, strerror(errno));
+    else if (stat(path, &s) < 0 || !S_ISDIR(s.st_mode))
+        log_line(BRIDGE_LEVEL_ERROR, "data = %s: is no directory", path);
+    else if (access(path, R_OK | W_OK | X_OK) < 0)
+        log_line(BRIDGE_LEVEL_ERROR,
+                 "data = %s: user %u may not write there: %s; give the directory to that user",
+                 path, (unsigned)geteuid(), strerror(errno));
+    else
         return 0;
-    log_line(BRIDGE_LEVEL_ERROR, "data = %s: cannot be created: %s", path, strerror(errno));
     return -1;
 }
 

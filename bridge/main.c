@@ -2,6 +2,7 @@
 #include <argp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bridge/config.h"
 #include "bridge/control.h"
@@ -19,6 +20,7 @@ enum task {
 
 struct options {
     const char *file;
+    bool file_given;
     enum task task;
     const char *request; /* of a running bridge */
     bool json;
@@ -47,6 +49,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 'c':
         o->file = arg;
+        o->file_given = true;
         return 0;
     case KEY_CHECK:
         o->task = TASK_CHECK;
@@ -61,6 +64,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->json = true;
         return 0;
     case ARGP_KEY_ARG:
+        if (o->request != NULL)
+            argp_error(state, "%s %s: one command at a time", o->request, arg);
         if (!control_find_request(arg, &request))
             argp_error(state, "%s: not a command; there are: status, clients, links, queue", arg);
         o->task = TASK_ASK;
@@ -94,8 +99,13 @@ int main(int argc, char **argv)
         return 0;
     }
     struct config config;
-    if (config_load(o.file, &config, stderr) < 0)
+    if (config_load(o.file, &config, stderr) < 0) {
+        if (!o.file_given && access(o.file, F_OK) < 0)
+            fprintf(stderr,
+                    "snbridge: name another configuration with -c FILE; what can stand in it: "
+                    "snbridge --help-config\n");
         return 2;
+    }
     int code = 0;
     switch (o.task) {
     case TASK_RUN:

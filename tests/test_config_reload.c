@@ -54,7 +54,7 @@ static void what_can_change_does_and_the_rest_is_told(void **state)
     struct config fresh = load("[bridge]\nmax_queue = 5\nmax_clients = 6\nlog = warning\n"
                                "[broker]\nusername = u\npassword = second\n" LAN "roam = yes\n"
                                "listen = 127.0.0.1:7\n" SERIAL "retries = 4\nparity = even\n"
-                               "[topics]\n1 = a\n2 = b\n");
+                               "[modes]\ntransparent = x*\n[topics]\n1 = a\n2 = b\n");
     adopt(&fresh, &start, &start,
           "- [bridge] max_clients: stays 10000; 6 needs a restart\n"
           "+ [bridge] max_queue: was 1000, is 5\n"
@@ -66,6 +66,7 @@ static void what_can_change_does_and_the_rest_is_told(void **state)
           "+ [link radio] retries: was 2, is 4\n"
           "- [link radio] bits_per_octet: stays 10; 11 needs a restart\n"
           "- [class]: stay as they are; a change needs a restart\n"
+          "- [modes]: stay as they are; a change needs a restart\n"
           "+ [topics]: 2 predefined ids, were 1\n");
     assert_int_equal(fresh.bridge.max_queue, 5);
     assert_int_equal(fresh.bridge.max_clients, 10000);

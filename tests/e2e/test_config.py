@@ -2,11 +2,12 @@
 """What snbridge says about a configuration that cannot work: one line, and the right exit code.
 2 is the file's fault, 1 is the machine's."""
 
+import contextlib
 import os
 import socket
 import subprocess
 
-from harness import PATIENCE, free_port, main, program, serial_link, udp_link
+from harness import PATIENCE, Skip, free_port, main, program, serial_link, udp_link
 
 NOBODY = "tcp://127.0.0.1:9"
 
@@ -61,10 +62,6 @@ def test_a_missing_file_is_named_with_the_reason(env):
     refuses(env, missing, 2, "No such file or directory")
 
 
-def test_transparent_mode_is_not_yet_supported(env):
-    refuses(env, lan(env, bridge="mode = transparent"), 2, "not yet supported")
-
-
 def test_a_missing_device_is_named(env):
     config = env.config(NOBODY, serial_link("/dev/ttyNOWHERE"))
     refuses(env, config, 1, "radio", "/dev/ttyNOWHERE")
@@ -83,6 +80,53 @@ def test_a_data_directory_that_cannot_be_made_is_named(env):
     config = lan(env)
     text = open(config, encoding="utf-8").read().replace(env.path("data"), file + "/data")
     refuses(env, env.write("other.conf", text), 1, file + "/data", "Not a directory")
+
+
+def test_a_data_directory_that_is_somebody_elses_is_named_with_what_to_do(env):
+    config = lan(env)
+    with open(config, encoding="utf-8") as file:
+        text = file.read()
+    refuses(env, env.write("file.conf", text.replace(env.path("data"), config)), 1, "no directory")
+    if os.getuid() != 0:
+        raise Skip("only root can be somebody else")
+    os.mkdir(env.path("data"), 0o755)
+    os.chmod(env.folder, 0o755)
+    result = subprocess.run(
+        [program("snbridge"), "-c", config],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        user=65534,
+        group=65534,
+        extra_groups=[],
+    )
+    assert result.returncode == 1, result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    for part in (env.path("data"), "user 65534 may not write there", "give the directory"):
+        assert part in result.stderr, result.stderr
+
+
+def test_a_full_disk_is_named_and_nothing_starts(env):
+    if os.getuid() != 0:
+        raise Skip("mounting needs root")
+    data = env.path("data")
+    os.mkdir(data)
+    words = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", data]
+    if subprocess.run(words, capture_output=True, check=False).returncode != 0:
+        raise Skip("mounting is not allowed")
+    try:
+        with open(data + "/other", "wb") as file, contextlib.suppress(OSError):
+            file.write(bytes(100000))
+        refuses(env, lan(env), 1, data + "/store.db", "disk is full")
+    finally:
+        subprocess.run(["umount", data], check=True)
+
+
+def test_one_command_at_a_time(env):
+    result = run(lan(env), "status", "clients")
+    assert result.returncode == 2, result.returncode
+    assert "status clients: one command at a time" in result.stderr, result.stderr
 
 
 def test_a_second_instance_on_the_same_data_is_refused(env):
