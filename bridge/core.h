@@ -134,6 +134,7 @@ struct subscription {
     struct filter *filter;
     uint32_t key;               /* of its record */
     uint64_t retained_until_ms; /* retained messages are for it up to here */
+    uint32_t retained_since;    /* b->match_stamp when it was granted */
     uint8_t retained_round;     /* those of this round; see struct filter */
     uint8_t qos;                /* granted */
 };
@@ -156,6 +157,8 @@ struct exchange {
 };
 
 #define BRIDGE_LEVELS_MAX 64 /* deeper topic names match "#" only down to here */
+
+#define BRIDGE_RETAINED_MEMORY 256 /* beyond it a sensor may get one twice: see downlink.c */
 
 #define BRIDGE_GROUP_MAX 32 /* filters that one message is remembered to have answered */
 
@@ -487,6 +490,10 @@ struct bridge {
     struct timers timers; /* each of an enum timer_kind */
     uint32_t last_number;
     uint32_t match_stamp;
+    struct {
+        uint64_t hash;
+        uint32_t stamp;
+    } retained[BRIDGE_RETAINED_MEMORY]; /* when retained messages came last, by their hash */
 
     struct bridge_link links[BRIDGE_LINKS_MAX];
 

@@ -25,6 +25,7 @@ struct fan_out {
     const struct bridge_event *event;
     struct session *first; /* everybody who may get it, once */
     bool named;            /* the copy names filters, and we know them */
+    uint32_t came_before;  /* a retained one: match_stamp when it came the last time; 0: never */
 };
 
 #define NO_BEST UINT8_MAX
@@ -51,7 +52,7 @@ static bool has_had_retained(const struct fan_out *out, const struct subscriptio
 {
     if (out->named)
         return !named || round != sub->retained_round;
-    return sub->retained_until_ms < out->b->now_ms;
+    return sub->retained_until_ms < out->b->now_ms || sub->retained_since < out->came_before;
 }
 
 static void note_recipient(void *ctx, struct subscription *sub)
@@ -96,6 +97,18 @@ static bool names_known_filters(const struct bridge *b, const struct upstream *u
             return false; /* it is gone meanwhile */
     }
     return e->message.id_count > 0;
+}
+
+/* A broker that does not name filters (MQTT 3.1.1) sends its retained messages
+ * again for each SUBSCRIBE, to a connection that many share. One that has come
+ * before was for those who were subscribed then. */
+static uint32_t came_before(struct bridge *b, const struct upstream *u)
+{
+    const size_t place = u->group.hash % BRIDGE_RETAINED_MEMORY;
+    const uint32_t before = b->retained[place].hash == u->group.hash ? b->retained[place].stamp : 0;
+    b->retained[place].hash = u->group.hash;
+    b->retained[place].stamp = b->match_stamp;
+    return before;
 }
 
 static bool is_in_group(const struct upstream *u, uint32_t id)
@@ -250,6 +263,8 @@ void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_
     if (u != NULL && sn_topic_check_name(event->message.topic) == SN_OK) {
         out.named = names_known_filters(b, u, event);
         group(b, u, event);
+        if (event->message.retain && u == &b->shared)
+            out.came_before = came_before(b, u);
         filter_match(b, u, event->message.topic, note_recipient, &out);
     }
     keep_recipients(&out);

@@ -275,6 +275,7 @@ static void grant(struct bridge *b, struct session *s, struct filter *f, const s
     /* Retained messages that come from here on are for this subscription; with
      * the broker away, those that come once it has been asked. */
     sub->retained_until_ms = upstream_is_up(f->upstream) ? b->now_ms + RETAINED_MS : BRIDGE_NEVER;
+    sub->retained_since = b->match_stamp;
     sub->retained_round = f->round;
     s->subscribe_mid = w->mid;
     s->subscribe_tid = w->tid;
@@ -387,6 +388,7 @@ void subscribe_answered(struct bridge *b, uint32_t number, uint8_t code)
         for (struct subscription *sub = f->subscriptions; sub != NULL; sub = sub->node_next)
             if (sub->retained_until_ms == BRIDGE_NEVER) {
                 sub->retained_until_ms = b->now_ms + RETAINED_MS;
+                sub->retained_since = b->match_stamp;
                 sub->retained_round = f->round;
             }
         grant_waiting(b, f, code);

@@ -9,11 +9,12 @@ from harness import free_port, main, udp_link
 class Plant:
     """A broker, a bridge and subscribers that print what they get."""
 
-    def __init__(self, env, broker_config=""):
+    def __init__(self, env, protocol="5"):
         self.env = env
         self.port = free_port(socket.SOCK_DGRAM)
-        self.broker = env.broker(broker_config)
-        self.bridge = env.bridge(env.config(self.broker, udp_link(self.port)))
+        self.broker = env.broker()
+        keys = "protocol = " + protocol
+        self.bridge = env.bridge(env.config(self.broker, udp_link(self.port), broker_keys=keys))
         self.bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
         self.count = 0
 
@@ -33,13 +34,13 @@ class Plant:
 
     def settle(self, subs, text="end"):
         """Everything published before has been delivered when this has."""
-        self.publish("a/last", text, 1)
+        self.publish("a/last", text, 2)
         for sub in subs:
             sub.wait_for_log("a/last " + text)
 
 
-def test_overlapping_filters_deliver_once_at_the_highest_qos(env):
-    plant = Plant(env)
+def check_overlapping_filters_deliver_once_at_the_highest_qos(env, protocol):
+    plant = Plant(env, protocol)
     wide = plant.subscriber("wide", ["a/#"], "-q", 0)
     narrow = plant.subscriber("narrow", ["a/+"], "-q", 2)
     both = plant.subscriber("both", ["a/#", "a/+"], "-q", 1)
@@ -57,8 +58,8 @@ def test_overlapping_filters_deliver_once_at_the_highest_qos(env):
     assert both.log().splitlines() == expected + deep, both.log()
 
 
-def test_each_subscriber_gets_the_retained_message_once(env):
-    plant = Plant(env)
+def check_each_subscriber_gets_the_retained_message_once(env, protocol):
+    plant = Plant(env, protocol)
     plant.publish("a/kept", "value", 1, "-r")
     first = plant.subscriber("first", ["a/#"], "-q", 1)
     first.wait_for_log("a/kept value")
@@ -71,8 +72,8 @@ def test_each_subscriber_gets_the_retained_message_once(env):
         assert sub.log().splitlines() == ["a/kept value", "a/last end"], sub.log()
 
 
-def test_one_leaves_and_the_other_stays(env):
-    plant = Plant(env)
+def check_one_leaves_and_the_other_stays(env, protocol):
+    plant = Plant(env, protocol)
     stays = plant.subscriber("stays", ["a/#"], "-q", 1)
     leaves = plant.subscriber("leaves", ["a/#"], "-q", 1, "-C", 1)
     plant.publish("a/1", "both", 1)
@@ -82,6 +83,30 @@ def test_one_leaves_and_the_other_stays(env):
     plant.settle([stays])
     assert stays.log().splitlines() == ["a/1 both", "a/2 one", "a/last end"], stays.log()
     assert plant.bridge.status()["filters"] == 1
+
+
+def test_overlapping_filters_deliver_once_at_the_highest_qos(env):
+    check_overlapping_filters_deliver_once_at_the_highest_qos(env, "5")
+
+
+def test_overlapping_filters_deliver_once_at_the_highest_qos_in_mqtt_3(env):
+    check_overlapping_filters_deliver_once_at_the_highest_qos(env, "3.1.1")
+
+
+def test_each_subscriber_gets_the_retained_message_once(env):
+    check_each_subscriber_gets_the_retained_message_once(env, "5")
+
+
+def test_each_subscriber_gets_the_retained_message_once_in_mqtt_3(env):
+    check_each_subscriber_gets_the_retained_message_once(env, "3.1.1")
+
+
+def test_one_leaves_and_the_other_stays(env):
+    check_one_leaves_and_the_other_stays(env, "5")
+
+
+def test_one_leaves_and_the_other_stays_in_mqtt_3(env):
+    check_one_leaves_and_the_other_stays(env, "3.1.1")
 
 
 if __name__ == "__main__":
