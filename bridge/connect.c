@@ -213,6 +213,16 @@ static void refuse_will(struct bridge *b, struct session *s, uint8_t code)
     leave_dialogue(b, s);
 }
 
+/* Others may have taken the last connection while the will was asked for. */
+static bool is_late(struct bridge *b, struct session *s)
+{
+    if (upstream_has_room(b, blob_bytes(s->client_id), s))
+        return false;
+    bridge_note(b, BRIDGE_NOTE_CONNECTION_LIMIT, s, sn_bytes(NULL, 0), b->status.connections);
+    refuse_will(b, s, SN_CONGESTION);
+    return true;
+}
+
 void connect_will_topic(struct bridge *b, struct session *s, const struct sn_packet *p,
                         enum sn_fault fault)
 {
@@ -227,6 +237,8 @@ void connect_will_topic(struct bridge *b, struct session *s, const struct sn_pac
     struct pending_connect *pending = s->pending;
     /* the empty form deletes the will, and so do flags without a topic. */
     if (p->willtopic.empty || fault == SN_FAULT_EMPTY_TOPIC) {
+        if (is_late(b, s))
+            return;
         const bool clean = pending->clean;
         const uint16_t keepalive_s = pending->keepalive_s;
         accept(b, s, clean, keepalive_s);
@@ -257,6 +269,8 @@ void connect_will_message(struct bridge *b, struct session *s, const struct sn_p
         bridge_note(b, BRIDGE_NOTE_FRAME_UNEXPECTED, s, sn_bytes_text("WILLMSG"), 0);
         return;
     }
+    if (is_late(b, s))
+        return;
     struct blob *message = blob_take(b, p->willmsg.message);
     if (message == NULL) {
         refuse_will(b, s, SN_CONGESTION);

@@ -1020,6 +1020,16 @@ static void start(struct rig *r)
     r->restarting = false;
 }
 
+/* The disk has never heard of their numbers: they are given out once more. */
+static void forget_qos0(struct rig *r)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < r->published_count; i++)
+        if (r->published[i].qos > 0)
+            r->published[kept++] = r->published[i];
+    r->published_count = kept;
+}
+
 void rig_restart(struct rig *r, bool committed)
 {
     if (committed)
@@ -1044,6 +1054,7 @@ void rig_restart(struct rig *r, bool committed)
             undecide(r, i);
         r->conns[i].up = r->conns[i].wanted = false;
     }
+    forget_qos0(r);
     image_copy(&r->view, &r->disk);
     start(r);
 }

@@ -750,6 +750,29 @@ static void the_limit_of_connections_is_congestion(void **state)
             "stored\n");
 }
 
+/* Checked again at the end of the dialogue. */
+static void the_last_connection_may_go_while_a_will_is_asked_for(void **state)
+{
+    struct rig *r = *state;
+    play(r, "a > CONNECT will=1 keepalive_s=600 client_id='a'\n"
+            "    a < WILLTOPICREQ\n"
+            "b1 > CONNECT keepalive_s=600 client_id='b1'\n"
+            "    connect via 2 'b1'\n"
+            "    save session 2\n"
+            "b2 > CONNECT keepalive_s=600 client_id='b2'\n"
+            "    connect via 3 'b2'\n"
+            "    save session 3\n"
+            "b3 > CONNECT keepalive_s=600 client_id='b3'\n"
+            "    connect via 4 'b3'\n"
+            "    save session 4\n"
+            "a > WILLTOPIC qos=1 topic='w/a'\n"
+            "    a < WILLMSGREQ\n"
+            "a > WILLMSG message='gone'\n"
+            "    * CONNECTION_LIMIT a\n"
+            "    * CLIENT_REFUSED a: will\n"
+            "    a < CONNACK code=congestion\n");
+}
+
 static void copies_that_cannot_be_stored_come_again_by_the_same_connection(void **state)
 {
     struct rig *r = *state;
@@ -830,6 +853,7 @@ int main(void)
         TEST(sensors_are_connected_again_after_a_restart),
         TEST(what_a_sensor_left_behind_is_sent_after_a_restart),
         TEST(the_limit_of_connections_is_congestion),
+        TEST(the_last_connection_may_go_while_a_will_is_asked_for),
         TEST(copies_that_cannot_be_stored_come_again_by_the_same_connection),
         TEST(late_news_of_an_earlier_attempt_are_void),
     };
