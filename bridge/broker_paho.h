@@ -324,6 +324,9 @@ int paho_id_in(const char *key, const char *kind);
 
 /* ---- broker_paho_custody.c: what is on disk ------------------------------------------------ */
 
+/* The message being sent has this packet id. With the lock; our thread. */
+void paho_custody_assigned(struct connection *c, int mid);
+
 /* Before PUBLISH and PUBREL with this packet id go out: returns when the disk
  * knows. On Paho's threads. */
 void paho_custody_sending(struct connection *c, int mid);

@@ -194,6 +194,24 @@ void paho_custody_foresee(struct broker *b)
         command->foreseen = 0;
 }
 
+/* When an id was not the one foreseen, those behind it will not be either, and one
+ * may already be written for another message: then two would have it, and the
+ * older one be taken for ended. So they are dropped before anything else is
+ * written, and Paho's call does the writing. */
+void paho_custody_assigned(struct connection *c, int mid)
+{
+    struct broker *b = c->broker;
+    struct command *command;
+    if (c->sending->recorded == 0 || c->sending->recorded == mid)
+        return;
+    for (size_t i = 0; (command = broker_mail_peek(&b->working, i)) != NULL; i++) {
+        if (command->conn != c->number || command->foreseen == 0)
+            continue;
+        store_flight_drop(b->options.store, STORE_FLIGHT_OUT, command->seq, command->conn);
+        command->foreseen = 0;
+    }
+}
+
 /* ---- messages from the broker --------------------------------------------------------------- */
 
 static void put_in(const struct broker *b, struct store_flight *f, uint8_t protocol,

@@ -42,8 +42,10 @@ static void note_mid(struct connection *c, const char *part)
     memcpy(&mid, part, sizeof mid);
     pthread_mutex_lock(&c->broker->lock);
     c->last_mid = mid;
-    if (c->sending != NULL)
+    if (c->sending != NULL) {
         c->sending->token = mid;
+        paho_custody_assigned(c, mid);
+    }
     pthread_mutex_unlock(&c->broker->lock);
 }
 
