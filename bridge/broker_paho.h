@@ -312,6 +312,10 @@ bool paho_shut_socket(const struct connection *c);
 void paho_hold_socket(struct connection *c);
 bool paho_cut_socket(struct connection *c);
 
+/* What Paho will read next, behind the packet it is handling: it reads packet by
+ * packet. Nothing with TLS and WebSockets. Only in a callback. */
+size_t paho_peek_socket(const struct connection *c, uint8_t *octets, size_t size);
+
 /* ---- broker_paho_keep.c: Paho's persistence ------------------------------------------- */
 
 MQTTClient_persistence paho_persistence(struct connection *c);

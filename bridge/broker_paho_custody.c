@@ -34,7 +34,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WAIT_MS   50u /* for the disk, before looking whether we are closing */
+#define WAIT_MS   50u   /* for the disk, before looking whether we are closing */
+#define AHEAD_MAX 2048u /* octets that are looked at before Paho reads them */
+#define PUBREC    5
 #define VALUE_MAX 16u
 
 /* ---- writing ------------------------------------------------------------------------- */
@@ -84,6 +86,42 @@ static struct flight *find_flight(struct connection *c, int mid)
     return paho_find_carried_token(c, mid);
 }
 
+/* A PUBREC that is in the socket is as good as one that was handled. */
+static uint64_t note_ahead(struct connection *c, struct sn_bytes body)
+{
+    struct sn_reader r = sn_reader(body);
+    const int mid = sn_read_u16(&r);
+    const uint8_t reason = sn_reader_left(&r) > 0 ? sn_read_u8(&r) : 0;
+    struct flight *f = r.failed || reason >= 0x80 ? NULL : find_flight(c, mid);
+    if (f == NULL || f->qos != 2 || f->released)
+        return 0;
+    f->released = true;
+    return put_out(c, f, mid, true);
+}
+
+/* Paho handles one packet after the other, which would be a commit for each. What
+ * lies behind the one it is handling goes into the same commit. With the lock;
+ * returns the number to wait for. */
+static uint64_t look_ahead(struct connection *c, uint64_t number)
+{
+    uint8_t octets[AHEAD_MAX];
+    struct sn_reader r = sn_reader(sn_bytes(octets, paho_peek_socket(c, octets, sizeof octets)));
+    for (;;) {
+        const uint8_t type = sn_read_u8(&r) >> 4;
+        size_t len = 0;
+        uint8_t digit = 128;
+        for (unsigned shift = 0; shift < 28 && (digit & 128) != 0; shift += 7) {
+            digit = sn_read_u8(&r);
+            len |= (size_t)(digit & 127) << shift;
+        }
+        const struct sn_bytes body = sn_read_bytes(&r, len);
+        if (r.failed)
+            return number;
+        const uint64_t n = type == PUBREC ? note_ahead(c, body) : 0;
+        number = n != 0 ? n : number;
+    }
+}
+
 static void write_out(struct connection *c, int mid, bool released)
 {
     struct broker *b = c->broker;
@@ -96,6 +134,8 @@ static void write_out(struct connection *c, int mid, bool released)
             number = put_out(c, f, mid, released);
         f->recorded = mid;
         f->released = f->released || released;
+        if (number != 0 && released)
+            number = look_ahead(c, number);
     }
     pthread_mutex_unlock(&b->lock);
     if (number != 0)

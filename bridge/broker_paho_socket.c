@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -87,11 +88,23 @@ void paho_claim_socket(struct connection *c)
 
 /* Makes it impossible to send anything more. Only in a callback: Paho's lock
  * keeps the descriptor from being closed and used for something else. */
-bool paho_shut_socket(const struct connection *c)
+static bool is_open(const struct connection *c)
 {
     struct stat st;
-    return c->ino != 0 && fstat(c->fd, &st) == 0 && st.st_ino == c->ino &&
-           shutdown(c->fd, SHUT_RDWR) == 0;
+    return c->ino != 0 && fstat(c->fd, &st) == 0 && st.st_ino == c->ino;
+}
+
+size_t paho_peek_socket(const struct connection *c, uint8_t *octets, size_t size)
+{
+    if (strncmp(c->broker->url, "tcp:", 4) != 0 && strncmp(c->broker->url, "mqtt:", 5) != 0)
+        return 0;
+    const ssize_t n = is_open(c) ? recv(c->fd, octets, size, MSG_PEEK | MSG_DONTWAIT) : 0;
+    return n > 0 ? (size_t)n : 0;
+}
+
+bool paho_shut_socket(const struct connection *c)
+{
+    return is_open(c) && shutdown(c->fd, SHUT_RDWR) == 0;
 }
 
 /* By a descriptor of our own: Paho may close its one at any moment. */
