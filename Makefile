@@ -63,7 +63,7 @@ SEEDS    ?= 100
 # Those that take their time are run one by one.
 SOAKED   := $(filter-out %-month.sim %/quiet-lan.sim %/storm.sim,$(wildcard sim/scenarios/*.sim))
 
-.PHONY: all deps demo test check bench sleepers fuzz tidy fmt lint install clean help
+.PHONY: all deps demo test check crash bench sleepers fuzz tidy fmt lint install clean help
 .PHONY: tests run-checked benches fuzzers
 .SECONDARY:
 

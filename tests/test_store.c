@@ -1845,29 +1845,185 @@ static void a_million_messages_are_replayed_soon(void **state)
     assert_true(took < LONG_MS); /* well below a second on an idle machine */
 }
 
+/* ---- flights --------------------------------------------------------------- */
+
+/* The flights there are, as text: kind key conn value, and + when its message is there. */
+static char flights[1024];
+
+static void note_flight(void *ctx, const struct store_flight *f, const struct bridge_message *m)
+{
+    const size_t len = strlen(flights);
+    (void)ctx;
+    snprintf(flights + len, sizeof flights - len, "%d %" PRIu64 " %" PRIu32 " %.*s%s\n",
+             (int)f->kind, f->key, f->conn, (int)f->value.len, (const char *)f->value.data,
+             m != NULL ? " +" : "");
+}
+
+static const char *flights_after_reopening(void)
+{
+    reopen_store();
+    flights[0] = '\0';
+    store_each_flight(store, note_flight, NULL);
+    return flights;
+}
+
+static struct store_flight flight(enum store_flight_kind kind, uint64_t key, const char *value)
+{
+    return (struct store_flight){
+        .kind = kind, .key = key, .conn = 7, .value = sn_bytes_text(value)};
+}
+
+static void put_flight(struct store_flight f)
+{
+    assert_true(store_flight_is_durable(store, store_flight_put(store, &f), LONG_MS));
+}
+
+static void a_flight_stays_until_its_message_is_forgotten_or_delivered(void **state)
+{
+    char expected[256];
+    (void)state;
+    open_store();
+    const uint64_t one = put(message(0, "one"));
+    const uint64_t two = put(message(0, "two"));
+    const uint64_t three = put(message(0, "three"));
+    commit();
+    put_flight(flight(STORE_FLIGHT_OUT, one, "a"));
+    put_flight(flight(STORE_FLIGHT_OUT, two, "b"));
+    put_flight(flight(STORE_FLIGHT_OUT, three, "c"));
+    put_flight(flight(STORE_FLIGHT_OUT, three, "d"));
+    put(mark(0, three, BRIDGE_FLAG_RELEASED));
+    commit();
+    snprintf(expected, sizeof expected,
+             "1 %" PRIu64 " 7 a +\n1 %" PRIu64 " 7 b +\n1 %" PRIu64 " 7 d +\n", one, two, three);
+    assert_string_equal(flights_after_reopening(), expected);
+
+    put(forget(0, one));
+    put(mark(0, two, BRIDGE_FLAG_DELIVERED));
+    commit();
+    snprintf(expected, sizeof expected, "1 %" PRIu64 " 7 d +\n", three);
+    assert_string_equal(flights_after_reopening(), expected);
+}
+
+static void flights_are_dropped_one_by_one_and_by_connection(void **state)
+{
+    (void)state;
+    open_store();
+    put_flight(flight(STORE_FLIGHT_IN, 1, "x"));
+    put_flight(flight(STORE_FLIGHT_IN, 2, "y"));
+    put_flight(flight(STORE_FLIGHT_OUT, 99, "z"));
+    struct store_flight other = flight(STORE_FLIGHT_IN, 1, "other");
+    other.conn = 8;
+    put_flight(other);
+    store_flight_drop(store, STORE_FLIGHT_IN, 1, 7);
+    assert_string_equal(flights_after_reopening(), "1 99 7 z\n2 1 8 other\n2 2 7 y\n");
+    store_flight_drop_all(store, 7);
+    assert_string_equal(flights_after_reopening(), "2 1 8 other\n");
+}
+
+/* Neither the messages nor what says that they are here. */
+static void a_flight_with_the_turn_is_left_out_when_the_turn_is_refused(void **state)
+{
+    (void)state;
+    open_store();
+    put(message(1, "kept"));
+    struct store_flight f = flight(STORE_FLIGHT_IN, 1, "kept");
+    store_flight_put_with_turn(store, &f);
+    commit();
+    atomic_store(&disk.write_error, SQLITE_IOERR_WRITE);
+    put(message(1, "refused"));
+    f = flight(STORE_FLIGHT_IN, 2, "refused");
+    store_flight_put_with_turn(store, &f);
+    store_flush(store);
+    assert_int_equal(next_event().type, BRIDGE_ON_STORE_FAILED);
+    atomic_store(&disk.write_error, 0);
+    assert_string_equal(flights_after_reopening(), "2 1 7 kept\n");
+}
+
+static void a_flight_waits_until_the_disk_works_again(void **state)
+{
+    (void)state;
+    open_store();
+    atomic_store(&disk.write_error, SQLITE_IOERR_WRITE);
+    const struct store_flight f = flight(STORE_FLIGHT_IN, 1, "x");
+    const uint64_t number = store_flight_put(store, &f);
+    assert_false(store_flight_is_durable(store, number, 50));
+    atomic_store(&disk.write_error, 0);
+    assert_true(store_flight_is_durable(store, number, LONG_MS));
+    assert_string_equal(flights_after_reopening(), "2 1 7 x\n");
+}
+
+/* As one from before there were flights. */
+static void a_file_without_the_table_of_flights_gets_one(void **state)
+{
+    (void)state;
+    open_store();
+    put(message(0, "old"));
+    commit();
+    close_store();
+    ask("DROP TABLE flight");
+    open_store();
+    put_flight(flight(STORE_FLIGHT_IN, 1, "x"));
+    assert_string_equal(flights_after_reopening(), "2 1 7 x\n");
+    assert_string_equal(fetch_now(0, 0, 10), "old end");
+}
+
+static void a_damaged_flight_is_left_out(void **state)
+{
+    (void)state;
+    open_store();
+    put_flight(flight(STORE_FLIGHT_IN, 1, "sound"));
+    put_flight(flight(STORE_FLIGHT_IN, 2, "needle in the haystack"));
+    close_store();
+    flip_bit_at("needle in the haystack");
+    open_store();
+    assert_string_equal(flights_after_reopening(), "2 1 7 sound\n");
+    assert_int_equal(ask("SELECT count(*) FROM damaged WHERE origin = 'flight'"), 1);
+}
+
 /* ---- crashes --------------------------------------------------------------- */
 
 /* A history of which any prefix can be told from what is in the file. Turn n
  * stores three messages, forgets the first one of turn n - 2 and the others of
- * turn n - 20, and saves n in a record. Payloads say turn and place. */
+ * turn n - 20, saves n in a record and puts it, with the turn, in a flight from
+ * the broker. Messages to the broker get a flight, for the last of their turn.
+ * Payloads say turn and place. */
 struct history {
     uint64_t turn;        /* of the next */
     uint64_t seqs[32][3]; /* of recent messages, by turn */
     uint64_t tickets[64]; /* the last ticket of recent turns */
     uint64_t durable;     /* the last turn that was reported */
+    uint64_t flights[64]; /* numbers, by turn; 0: none */
+    uint64_t flight;      /* the last turn whose flight is durable */
 };
 
 static uint64_t found_turn; /* of the record, 0: none */
+static uint64_t found_in;   /* of the flight from the broker */
+static uint64_t found_out;  /* a bit for each of the last 64 turns that has a flight */
+static bool found_orphan;   /* a flight without its message */
+
+static uint64_t as_number(struct sn_bytes b)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%.*s", (int)b.len, (const char *)b.data);
+    return strtoull(text, NULL, 10);
+}
+
+static void find_flight(void *ctx, const struct store_flight *f, const struct bridge_message *m)
+{
+    (void)ctx;
+    if (f->kind == STORE_FLIGHT_IN) {
+        found_in = as_number(f->value);
+        return;
+    }
+    found_orphan = found_orphan || m == NULL || as_number(m->payload) != as_number(f->value);
+    found_out |= (uint64_t)1 << (as_number(f->value) % 64);
+}
 
 static void find_turn(void *ctx, const struct bridge_event *e)
 {
     (void)ctx;
-    if (e->type == BRIDGE_ON_RECORD) {
-        char text[32];
-        snprintf(text, sizeof text, "%.*s", (int)e->record.value.len,
-                 (const char *)e->record.value.data);
-        found_turn = strtoull(text, NULL, 10);
-    }
+    if (e->type == BRIDGE_ON_RECORD)
+        found_turn = as_number(e->record.value);
 }
 
 static uint32_t queue_of(uint64_t turn)
@@ -1884,8 +2040,14 @@ static bool open_history(struct history *h)
     if (try_open() != STORE_OK)
         return false;
     next_ticket = store_replay(store, find_turn, NULL);
+    found_in = found_out = 0;
+    found_orphan = false;
+    store_each_flight(store, find_flight, NULL);
     h->turn = found_turn + 1;
     h->durable = found_turn;
+    if (found_in != found_turn || found_orphan)
+        snprintf(why, sizeof why, "after turn %" PRIu64 ": a flight with turn %" PRIu64 "%s",
+                 found_turn, found_in, found_orphan ? ", one without its message" : "");
     if (why[0] != '\0')
         return false;
 
@@ -1946,7 +2108,12 @@ static void put_turn(struct history *h)
     struct bridge_action a = save(1, BRIDGE_RECORD_SESSION, 0, text);
     a.lazy = lazy;
     h->tickets[n % 64] = put(a);
+    struct store_flight f = {.kind = STORE_FLIGHT_IN, .key = 1, .value = sn_bytes_text(text)};
+    store_flight_put_with_turn(store, &f);
     store_flush(store);
+    f.kind = STORE_FLIGHT_OUT;
+    f.key = h->seqs[n % 32][2];
+    h->flights[n % 64] = queue_of(n) == BRIDGE_QUEUE_BROKER ? store_flight_put(store, &f) : 0;
 }
 
 /* Takes events until at most `open` turns are not durable. */
@@ -1959,6 +2126,9 @@ static void catch_up(struct history *h, uint64_t open)
                 while (h->durable + 1 < h->turn &&
                        h->tickets[(h->durable + 1) % 64] <= event.stored.ticket)
                     h->durable++;
+        while (h->flight < h->durable &&
+               store_flight_is_durable(store, h->flights[(h->flight + 1) % 64], 0))
+            h->flight++;
         if (h->turn - 1 - h->durable <= open)
             return;
         struct pollfd p = {.fd = store_fd(store), .events = POLLIN};
@@ -2026,7 +2196,9 @@ static void a_killed_process_leaves_every_reported_turn_and_no_partial_one(void 
 
 static struct {
     atomic_ulong durable; /* the last turn that was reported before now */
+    atomic_ulong flight;  /* and the last whose flight was */
     uint64_t reported[CUTS];
+    uint64_t flights[CUTS];
     atomic_int count;
     uint32_t random;
 } cuts;
@@ -2046,6 +2218,7 @@ static void perhaps_cut(void)
     snprintf(name, sizeof name, "%s/cut%d", folder, cuts.count);
     mkdir(name, 0700);
     cuts.reported[cuts.count] = atomic_load(&cuts.durable);
+    cuts.flights[cuts.count] = atomic_load(&cuts.flight);
     disk_cut(name, choose);
     cuts.count++;
 }
@@ -2058,6 +2231,7 @@ static void a_power_cut_leaves_every_reported_turn_and_no_partial_one(void **sta
     cuts.count = 0;
     cuts.random = 7;
     atomic_store(&cuts.durable, 0);
+    atomic_store(&cuts.flight, 0);
     options.lazy_ms = 2;
     options.max_bytes = STORE_MAX_BYTES_MIN; /* checkpoints often */
     disk_keep_books(true);
@@ -2067,6 +2241,7 @@ static void a_power_cut_leaves_every_reported_turn_and_no_partial_one(void **sta
         put_turn(&h);
         catch_up(&h, 3);
         atomic_store(&cuts.durable, h.durable);
+        atomic_store(&cuts.flight, h.flight);
     }
     close_store();
     disk.before_change = NULL;
@@ -2081,6 +2256,9 @@ static void a_power_cut_leaves_every_reported_turn_and_no_partial_one(void **sta
         if (found_turn < cuts.reported[i])
             fail_msg("cut %d: turn %" PRIu64 " was reported, %" PRIu64 " is there", i,
                      cuts.reported[i], found_turn);
+        for (uint64_t n = cuts.flights[i]; n > 0 && n + 20 > found_turn; n--)
+            if (queue_of(n) == BRIDGE_QUEUE_BROKER && (found_out >> n % 64 & 1) == 0)
+                fail_msg("cut %d: the flight of turn %" PRIu64 " is not there", i, n);
         close_store();
     }
     options.path = path;
@@ -2176,6 +2354,12 @@ int main(int argc, char **argv)
         FACT(an_emptied_file_is_shrunk_at_the_next_start),
         FACT(a_million_messages_are_replayed_soon),
         FACT(a_killed_process_leaves_every_reported_turn_and_no_partial_one),
+        FACT(a_flight_stays_until_its_message_is_forgotten_or_delivered),
+        FACT(flights_are_dropped_one_by_one_and_by_connection),
+        FACT(a_flight_with_the_turn_is_left_out_when_the_turn_is_refused),
+        FACT(a_flight_waits_until_the_disk_works_again),
+        FACT(a_file_without_the_table_of_flights_gets_one),
+        FACT(a_damaged_flight_is_left_out),
         FACT(a_power_cut_leaves_every_reported_turn_and_no_partial_one),
     };
 
