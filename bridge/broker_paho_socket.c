@@ -86,8 +86,6 @@ void paho_claim_socket(struct connection *c)
     pthread_mutex_unlock(&sockets_lock);
 }
 
-/* Makes it impossible to send anything more. Only in a callback: Paho's lock
- * keeps the descriptor from being closed and used for something else. */
 static bool is_open(const struct connection *c)
 {
     struct stat st;
