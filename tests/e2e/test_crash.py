@@ -146,15 +146,14 @@ def compare(what, qos, sent, got):
     assert qos == 1 or not twice, "seed %d: %s: more than once: %s" % (SEED, what, twice)
 
 
-def start(env):
+def start(env, **keys):
     chance = random.Random(SEED)
     print("# SEED=%d" % SEED, flush=True)
     port = free_port(socket.SOCK_DGRAM)
     broker = env.broker(IN_ORDER, quiet=True)
     line = Line(broker.port)
-    bridge = env.bridge(
-        env.config("tcp://127.0.0.1:%d" % line.port, udp_link(port, "retry_ms = 100"), log="info")
-    )
+    url = "tcp://127.0.0.1:%d" % line.port
+    bridge = env.bridge(env.config(url, udp_link(port, "retry_ms = 100"), log="info", **keys))
     bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
     traffic = Traffic(env, port, line.port)
     traffic.prepare()
@@ -174,14 +173,22 @@ def finish(bridge, traffic, kills):
     print("# %d kills, %d messages to the broker, %d from it" % (kills, up, down), flush=True)
 
 
-def test_a_killed_bridge_loses_and_doubles_nothing(env):
-    chance, _, line, bridge, traffic = start(env)
-    for _ in range(KILLS):
+def kill_bridge(env, kills, **keys):
+    chance, _, line, bridge, traffic = start(env, **keys)
+    for _ in range(kills):
         traffic.run(chance.uniform(0, LIFE_S))
         bridge.end(signal.SIGKILL)
         bridge.start(ready=False)
-    finish(bridge, traffic, KILLS)
+    finish(bridge, traffic, kills)
     line.close()
+
+
+def test_a_killed_bridge_loses_and_doubles_nothing(env):
+    kill_bridge(env, KILLS)
+
+
+def test_a_killed_bridge_loses_and_doubles_nothing_with_mqtt_3_1_1(env):
+    kill_bridge(env, KILLS // 4, broker_keys="protocol = 3.1.1")
 
 
 def test_a_killed_broker_makes_the_bridge_lose_and_double_nothing(env):
@@ -197,11 +204,9 @@ def test_a_killed_broker_makes_the_bridge_lose_and_double_nothing(env):
     line.close()
 
 
-for test in (
-    test_a_killed_bridge_loses_and_doubles_nothing,
-    test_a_killed_broker_makes_the_bridge_lose_and_double_nothing,
-):
-    test.limit = 120 + KILLS
+for name, test in list(globals().items()):
+    if name.startswith("test_"):
+        test.limit = 120 + KILLS
 
 if __name__ == "__main__":
     main()
