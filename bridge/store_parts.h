@@ -2,7 +2,7 @@
  *
  * store_thread.c takes operations from the loop, decides which of them become
  * one transaction, and what is to be done when the disk refuses it; it knows
- * nothing of SQLite. store_sqlite.c knows rows, transactions and damaged files,
+ * nothing of SQLite. store_sqlite*.c know rows, transactions and damaged files,
  * and nothing of the loop. store_batch.h is about operations in memory.
  */
 #ifndef BRIDGE_STORE_PARTS_H
@@ -19,7 +19,7 @@
 #define STORE_LINE_BYTES   1280u /* of a report; a longer one is cut */
 #define STORE_REPORTS_MAX  16u
 
-struct store_file; /* the open database, of store_sqlite.c */
+struct store_file; /* the open database, of store_sqlite.h */
 
 /* Something for the loop. */
 struct store_answer {
@@ -87,7 +87,7 @@ struct store {
     struct store_figures figures;
 };
 
-/* ---- store_sqlite.c -------------------------------------------------------- */
+/* ---- store_sqlite*.c ------------------------------------------------------- */
 
 /* What became of a transaction or a FETCH. What is not DONE has left no trace
  * but s->error, except that a transaction whose sync failed may be found in the
