@@ -140,6 +140,11 @@ run-checked:
 soak: all ## all scenarios and made-up ones under SEEDS=100 seeds on all cores; a failure is told with its seed
 	@$(BUILD)/snsim soak --seeds $(SEEDS) --jobs $(JOBS) $(SOAKED)
 
+crash: ## kill -9 at N=5000 random moments, and a quarter as often the broker; SEED repeats them
+	@tests/deps.sh test
+	@$(MAKE_ALL) all
+	@BUILD=$(BUILD) N=$(or $(N),5000) $(if $(SEED),SEED=$(SEED)) tests/e2e/test_crash.py
+
 bench: ## how fast, compared with direct MQTT
 	@tests/deps.sh test
 	@$(MAKE_ALL) benches
