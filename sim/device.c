@@ -428,11 +428,22 @@ static void plan_publications(struct sim_device *d)
     }
 }
 
+/* 6.8: with QoS -1 alone there is nothing to connect for. */
+static bool never_connects(const struct sim_device_plan *plan)
+{
+    for (size_t i = 0; i < plan->publication_count; i++)
+        if (plan->publications[i].qos >= 0)
+            return false;
+    return plan->publication_count > 0 && plan->subscription_count == 0;
+}
+
 static void connects(void *ctx, uint64_t arg)
 {
     struct sim_device *d = ctx;
     (void)arg;
-    if (d->on && !d->left && sn_client_state(&d->client) == SN_CLIENT_IDLE) {
+    if (never_connects(d->plan))
+        go_on(d);
+    else if (d->on && !d->left && sn_client_state(&d->client) == SN_CLIENT_IDLE) {
         begin_request(d);
         sn_client_connect(&d->client, now_ms(d));
     }
@@ -545,6 +556,10 @@ struct sim_device *sim_device_open(struct sim_world *w, struct sim_trace *trace,
 
 void sim_device_close(struct sim_device *d)
 {
+    sim_timer_stop(d->world, &d->timer);
+    sim_timer_stop(d->world, &d->first);
+    for (size_t i = 0; i < SIM_DEVICE_PUBLICATIONS; i++)
+        sim_timer_stop(d->world, &d->publish[i]);
     free(d->outbox);
     free(d);
 }
@@ -674,6 +689,8 @@ bool sim_device_is_idle(const struct sim_device *d)
     if (!d->on || d->left)
         return true;
     const enum sn_client_state state = sn_client_state(&d->client);
+    if (never_connects(d->plan))
+        return d->outbox_count == 0;
     const bool at_rest = state == SN_CLIENT_ACTIVE || state == SN_CLIENT_ASLEEP;
     return at_rest && d->outbox_count == 0 && !sn_client_is_busy(&d->client) &&
            (state == SN_CLIENT_ASLEEP || d->subscribed == d->plan->subscription_count);

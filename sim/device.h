@@ -2,7 +2,7 @@
  * devices use.
  *
  * What it does follows from a plan: it connects, subscribes, publishes now and
- * then, sleeps in between, or is always there. Messages that cannot be handed
+ * then, sleeps in between, or is always there; with QoS -1 alone it never connects. Messages that cannot be handed
  * over at once wait in its outbox, in order. At QoS 1 a message whose fate is
  * unknown is published again; at QoS 2 it is not, for it may have arrived.
  *

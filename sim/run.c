@@ -158,7 +158,7 @@ static void hear_frames(void *ctx, const struct sim_record *record)
 {
     struct sim_run *r = ctx;
     if ((record->type != SIM_FRAME_SENT && record->type != SIM_FRAME_STARTED &&
-         record->type != SIM_FRAME_LOST) ||
+         record->type != SIM_FRAME_ARRIVED && record->type != SIM_FRAME_LOST) ||
         record->direction != SIM_UP || record->device == NULL)
         return;
     const uint32_t i = sim_names_find(&r->names, record->device);
