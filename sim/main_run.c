@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "sim/chart_gnuplot.h"
 #include "sim/measure.h"
 #include "sim/pcapng.h"
 #include "sim/report.h"
@@ -25,6 +26,7 @@ struct options {
     uint64_t check_every;
     const char *transcript;
     const char *pcapng;
+    const char *report;
     const char *profiles;
     struct sim_parameters parameters;
     struct sim_sweep sweep;
@@ -33,6 +35,7 @@ struct options {
 
 enum {
     KEY_PCAPNG = 256,
+    KEY_REPORT,
     KEY_PROFILES,
     KEY_FAULTS,
     KEY_CUT,
@@ -45,6 +48,8 @@ static const struct argp_option known[] = {
     {"seed", 's', "N", 0, "What chance follows from (1)", 0},
     {"transcript", 't', "FILE", 0, "Write what happens, line by line; - is standard output", 0},
     {"pcapng", KEY_PCAPNG, "FILE", 0, "Write every frame for Wireshark", 0},
+    {"report", KEY_REPORT, "FILE", 0,
+     "Write a page of HTML with charts, for people; needs gnuplot, and one scenario only", 0},
     {"power-cut-at", KEY_CUT, "N", 0, "Cut the power at the disk's Nth operation", 0},
     {"set", KEY_SET, "NAME=VALUE", 0, "Change a figure that the scenario names with `set`", 0},
     {"sweep", KEY_SWEEP, "NAME=A,B,C", 0,
@@ -117,6 +122,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_PCAPNG:
         o->pcapng = arg;
         return 0;
+    case KEY_REPORT:
+        o->report = arg;
+        return 0;
     case KEY_PROFILES:
         o->profiles = arg;
         return 0;
@@ -144,6 +152,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_NO_ARGS:
         argp_error(state, "no scenario");
+        return 0;
+    case ARGP_KEY_END:
+        if (o->file_count > 1 && (o->report != NULL || o->sweep.count > 0))
+            argp_error(state, "--report and --sweep want one scenario");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -197,6 +209,17 @@ static void print_result(const struct sim_result *r, double seconds)
            seconds > 0 ? hours / seconds : 0, r->events);
 }
 
+static void print_command(const char *file, const struct options *o, FILE *out)
+{
+    fprintf(out, "snsim run %s --seed %" PRIu64, file, o->seed);
+    if (o->kill_at != 0)
+        fprintf(out, " --power-cut-at %" PRIu64, o->kill_at);
+    if (o->profiles != NULL)
+        fprintf(out, " --profiles %s", o->profiles);
+    for (uint32_t i = 0; i < o->parameters.count; i++)
+        fprintf(out, " --set '%s=%s'", o->parameters.list[i].name, o->parameters.list[i].value);
+}
+
 static void print_violations(const struct sim_run *run, const struct sim_result *r,
                              const char *file, const struct options *o)
 {
@@ -205,12 +228,99 @@ static void print_violations(const struct sim_run *run, const struct sim_result 
         fprintf(stderr, "%s\n", text);
     if (r->violations > SIM_CHECK_SHOWN)
         fprintf(stderr, "... %" PRIu64 " in all\n", r->violations);
-    fprintf(stderr, "to repeat it: snsim run %s --seed %" PRIu64, file, o->seed);
-    if (o->kill_at != 0)
-        fprintf(stderr, " --power-cut-at %" PRIu64, o->kill_at);
-    for (uint32_t i = 0; i < o->parameters.count; i++)
-        fprintf(stderr, " --set '%s=%s'", o->parameters.list[i].name, o->parameters.list[i].value);
-    fprintf(stderr, "\n");
+    fputs("to repeat it: ", stderr);
+    print_command(file, o, stderr);
+    fputc('\n', stderr);
+}
+
+/* ---- the report --------------------------------------------------------------------- */
+
+/* A file as a text, given back with free(); NULL when it cannot be read. */
+static char *read_all(const char *path)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *in = fopen(path, "re");
+    if (in == NULL)
+        return NULL;
+    if (getdelim(&text, &size, '\0', in) < 0) {
+        free(text);
+        text = NULL;
+    }
+    fclose(in);
+    return text;
+}
+
+/* What the comment at the head of a scenario says, without its marks. */
+static char *head_comment(const char *text)
+{
+    char *about = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&about, &size);
+    if (out == NULL)
+        abort();
+    while (text != NULL && *text == '#') {
+        const size_t len = strcspn(text, "\n");
+        fprintf(out, "%.*s\n", (int)len - 1, text + 1);
+        text += len + (text[len] == '\n');
+    }
+    fclose(out);
+    return about;
+}
+
+static char *verdict_of(const struct sim_run *run, const struct sim_result *r)
+{
+    char *verdict = NULL;
+    size_t size = 0;
+    if (r->violations == 0)
+        return NULL;
+    FILE *out = open_memstream(&verdict, &size);
+    if (out == NULL)
+        abort();
+    fprintf(out, "%" PRIu64 " promises were not kept; the first: %s", r->violations,
+            sim_run_violation(run, 0));
+    fclose(out);
+    return verdict;
+}
+
+/* 0 or 1, the program's exit code. */
+static int write_report(const char *file, const struct options *o, const struct sim_run *run,
+                        const struct sim_result *r, const struct sim_measure *m)
+{
+    FILE *out = create(o->report);
+    if (out == NULL)
+        return 1;
+    char *command = NULL;
+    size_t size = 0;
+    FILE *words = open_memstream(&command, &size);
+    if (words == NULL)
+        abort();
+    print_command(file, o, words);
+    fclose(words);
+    char *scenario = read_all(file);
+    char *about = head_comment(scenario);
+    char *verdict = verdict_of(run, r);
+    const char *slash = strrchr(file, '/');
+    const int drawn =
+        sim_report_write(&(struct sim_report){.title = slash == NULL ? file : slash + 1,
+                                              .about = about,
+                                              .command = command,
+                                              .scenario = scenario,
+                                              .verdict = verdict,
+                                              .seed = o->seed,
+                                              .measure = m,
+                                              .status = &r->status},
+                         sim_chart, out);
+    if (drawn == -ENOENT)
+        fputs("snsim: --report: gnuplot is not installed; on Debian: apt-get install gnuplot-nox\n",
+              stderr);
+    else if (drawn != 0)
+        fprintf(stderr, "snsim: --report: gnuplot: %s\n", strerror(-drawn));
+    free(command);
+    free(scenario);
+    free(about);
+    free(verdict);
+    return end_file(out, o->report) != 0 || drawn != 0 ? 1 : 0;
 }
 
 static struct sim_run *open_run(const struct sim_scenario *s, const struct options *o)
@@ -234,6 +344,9 @@ static int run_one(const char *file, const struct sim_profiles *profiles, const 
         sim_trace_listen(sim_run_trace(run), sim_transcript_hear, transcript);
     if (pcapng != NULL)
         sim_trace_listen(sim_run_trace(run), sim_pcapng_hear, pcapng);
+    struct sim_measure *measure = o->report == NULL ? NULL : sim_measure_open();
+    if (measure != NULL)
+        sim_trace_listen(sim_run_trace(run), sim_measure_hear, measure);
     const double from = cpu_s();
     sim_run_go(run, &result);
     if (!o->quiet) {
@@ -245,9 +358,15 @@ static int run_one(const char *file, const struct sim_profiles *profiles, const 
     }
     if (result.violations > 0)
         print_violations(run, &result, file, o);
+    int code = result.violations == 0 ? 0 : 1;
+    if (measure != NULL) {
+        sim_measure_end(measure, result.end_us);
+        code |= write_report(file, o, run, &result, measure);
+        sim_measure_close(measure);
+    }
     sim_run_close(run);
     sim_scenario_close(s);
-    return result.violations == 0 ? 0 : 1;
+    return code;
 }
 
 /* Every combination, as a table on standard output. */

@@ -19,7 +19,9 @@ struct open_publish {
 /* One end of a link, in the direction in which it sends. */
 struct way {
     struct open_publish open[OPEN_MAX];
-    uint32_t next;    /* of open, to be replaced */
+    uint32_t next;            /* of open, to be replaced */
+    uint64_t frame[OPEN_MAX]; /* numbers of the last ones that were on the air */
+    uint32_t next_frame;
     uint64_t request; /* the last one that wants an answer, as a key */
     bool is_answered; /* something came back since */
 };
@@ -300,6 +302,17 @@ static void count_copy(struct sim_measure *m, struct way *way, enum sim_directio
     open->copies++;
 }
 
+/* The link itself sends a frame again: blind copies, repeats of its own. */
+static bool was_on_the_air(struct way *way, uint64_t frame)
+{
+    for (uint32_t i = 0; i < OPEN_MAX; i++)
+        if (frame != 0 && way->frame[i] == frame)
+            return true;
+    way->frame[way->next_frame] = frame;
+    way->next_frame = (way->next_frame + 1) % OPEN_MAX;
+    return false;
+}
+
 /* Whether this whole message went out before. */
 static bool is_repeat(struct way *way, const struct sn_packet *p, struct sn_bytes frame)
 {
@@ -329,6 +342,10 @@ static void count_air(struct sim_measure *m, const struct sim_record *r)
         return;
     }
     struct way *way = r->device == NULL ? NULL : &station_of(m, r->device)->way[r->direction];
+    if (way != NULL && was_on_the_air(way, r->frame)) {
+        air[SIM_AIR_REPEAT] += bits;
+        return;
+    }
     if (way != NULL && p.type == SN_PUBLISH && p.publish.qos > 0)
         count_copy(m, way, r->direction, &p, node);
     if (way != NULL && is_repeat(way, &p, r->bytes)) {

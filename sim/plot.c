@@ -88,12 +88,15 @@ static uint64_t layer_value(const struct sim_measure *m, const struct sim_link_s
                             enum layer layer)
 {
     switch (layer) {
-    case LAYER_DOWN:
-        return slice->down_us * 1000 / m->width_us;
+    case LAYER_DOWN: {
+        /* A short contact in a long slice is to be seen all the same, */
+        const uint64_t share = slice->down_us * 1000 / m->width_us;
+        return slice->down_us < m->width_us && share > 600 ? 600 : share;
+    }
     case LAYER_BUSY: {
-        /* What can be seen at all is seen; both directions may be busy at a time. */
+        /* and so is a frame. Both directions may be busy at a time. */
         const uint64_t share = slice->busy_us * 1000 / m->width_us;
-        return slice->busy_us == 0 ? 0 : share < 60 ? 60 : share < 1000 ? share : 1000;
+        return slice->busy_us == 0 ? 0 : share < 200 ? 200 : share < 1000 ? share : 1000;
     }
     case LAYER_LOST:
         return slice->lost > 0 ? 1000 : 0;

@@ -256,7 +256,8 @@ static const struct chart charts[] = {
     {"Links, and what waits for them",
      "Time runs from left to right. Above, each strip is a link: green while it is up, grey while "
      "it is down, blue where frames are on the air (the higher, the busier), red where some were "
-     "lost. Below, how many messages wait at each moment, and where.",
+     "lost; what is short is drawn large enough to be seen. Below, how many messages wait at each "
+     "moment, and where.",
      sim_plot_timeline},
     {"How long messages took",
      "Each curve rises to 100 %: read off its height how much of what was delivered arrived within "

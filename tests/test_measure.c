@@ -107,7 +107,7 @@ static void on_the_air(struct sim_measure *m, enum sim_direction direction, uint
                            .direction = direction,
                            .link = "radio",
                            .device = "d1",
-                           .frame = at_us,
+                           .frame = at_us + 1,
                            .bytes = sn_bytes(frame, len)};
     sim_measure_hear(m, &r);
     r.type = SIM_FRAME_STARTED;
@@ -221,6 +221,25 @@ static void bits_on_the_air_are_told_apart(void **state)
     sim_measure_close(m);
 }
 
+/* A simplex transmitter sends each frame three times, unasked. */
+static void blind_copies_are_repeats(void **state)
+{
+    struct sim_measure *m = sim_measure_open();
+    const uint8_t frame[] = {8, SN_PUBLISH, 0x61, 0, 1, 0, 0, 'x'};
+    (void)state;
+
+    for (uint64_t copy = 0; copy < 3; copy++)
+        sim_measure_hear(m, &(struct sim_record){.type = SIM_FRAME_STARTED,
+                                                 .at_us = copy * SIM_S,
+                                                 .link = "simplex",
+                                                 .device = "buoy",
+                                                 .frame = 1,
+                                                 .bytes = sn_bytes(frame, sizeof frame)});
+    assert_int_equal(sim_measure_air_bits(m, SIM_AIR_PAYLOAD), 8);
+    assert_int_equal(sim_measure_air_bits(m, SIM_AIR_REPEAT), 2 * 64);
+    sim_measure_close(m);
+}
+
 /* After an answer the same CONNECT is a new one, not a repeat. */
 static void a_request_after_an_answer_is_a_new_one(void **state)
 {
@@ -231,7 +250,7 @@ static void a_request_after_an_answer_is_a_new_one(void **state)
     (void)state;
 
     on_the_air(m, SIM_UP, 0, &connect);
-    frame_ends(m, SIM_FRAME_ARRIVED, SIM_DOWN, SIM_S, 0);
+    frame_ends(m, SIM_FRAME_ARRIVED, SIM_DOWN, SIM_S, 1);
     on_the_air(m, SIM_UP, 2 * SIM_S, &connect);
     assert_int_equal(sim_measure_air_bits(m, SIM_AIR_REPEAT), 0);
     sim_measure_close(m);
@@ -327,9 +346,9 @@ static void the_ladder_shows_the_first_device_with_the_fate_of_each_frame(void *
     (void)state;
 
     on_the_air(m, SIM_UP, 1 * SIM_S, &first);
-    frame_ends(m, SIM_FRAME_LOST, SIM_UP, 2 * SIM_S, 1 * SIM_S);
+    frame_ends(m, SIM_FRAME_LOST, SIM_UP, 2 * SIM_S, 1 * SIM_S + 1);
     on_the_air(m, SIM_UP, 3 * SIM_S, &first);
-    frame_ends(m, SIM_FRAME_ARRIVED, SIM_UP, 4 * SIM_S, 3 * SIM_S);
+    frame_ends(m, SIM_FRAME_ARRIVED, SIM_UP, 4 * SIM_S, 3 * SIM_S + 1);
     assert_int_equal(m->rungs, 2);
     assert_string_equal(m->ladder[0].lost, "loss");
     assert_string_equal(m->ladder[1].lost, "");
@@ -352,6 +371,7 @@ int main(void)
         cmocka_unit_test(a_second_copy_at_the_broker_is_told_from_the_first),
         cmocka_unit_test(every_recipient_has_a_first_copy),
         cmocka_unit_test(bits_on_the_air_are_told_apart),
+        cmocka_unit_test(blind_copies_are_repeats),
         cmocka_unit_test(a_request_after_an_answer_is_a_new_one),
         cmocka_unit_test(copies_belong_to_their_message),
         cmocka_unit_test(a_year_fits_into_the_slices),
