@@ -63,7 +63,7 @@ SEEDS    ?= 100
 # Those that take their time are run one by one.
 SOAKED   := $(filter-out %-month.sim %/quiet-lan.sim %/storm.sim,$(wildcard sim/scenarios/*.sim))
 
-.PHONY: all deps demo test check crash bench sleepers fuzz tidy fmt lint install clean help
+.PHONY: all deps demo test check crash bench figures sleepers fuzz tidy fmt lint install clean help
 .PHONY: tests run-checked benches fuzzers
 .SECONDARY:
 
@@ -157,6 +157,12 @@ sleepers: ## CLIENTS=5000 devices asleep and awake in turns for SECONDS=600: no 
 
 CLIENTS ?= 5000
 SECONDS ?= 600
+
+# Pictures of the README that are computed; they are committed, so that a reader needs no tools.
+figures: all ## draw the README's figures anew
+	$(BUILD)/snsim run sim/scenarios/storm.sim --sweep sensors=20,40,60,80,100,120 \
+	  --sweep retry=10s..10s,6s..60s,measured > $(BUILD)/storm.csv
+	gnuplot -c sim/figures/storm.gnuplot $(BUILD)/storm.csv > sim/figures/storm.svg
 
 fuzz: ## each fuzzer for FUZZ_SECONDS=60; T=packet runs one
 	@tests/deps.sh test
