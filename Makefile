@@ -61,7 +61,7 @@ MAKE_ALL  = $(MAKE) --no-print-directory -j$(JOBS)
 FUZZ_SECONDS ?= 60
 SEEDS    ?= 100
 # Those that take their time are run one by one.
-SOAKED   := $(filter-out %-month.sim %/quiet-lan.sim %/storm.sim,$(wildcard sim/scenarios/*.sim))
+SOAKED   := $(filter-out %-days.sim %/quiet-lan.sim %/storm.sim,$(wildcard sim/scenarios/*.sim))
 
 .PHONY: all deps demo test check crash bench figures sleepers fuzz tidy fmt lint install clean help
 .PHONY: tests run-checked benches fuzzers
