@@ -303,8 +303,10 @@ void sim_channel_close(struct sim_channel *c)
 uint32_t sim_channel_attach(struct sim_channel *c, const char *name)
 {
     const uint32_t peer = ++c->count;
-    c->devices = sim_more_memory(c->devices, (peer + 1) * sizeof c->devices[0]);
-    c->lines = sim_more_memory(c->lines, (peer + 1) * sizeof c->lines[0]);
+    if ((peer & (peer - 1)) == 0) { /* full at each power of two */
+        c->devices = sim_more_memory(c->devices, 2 * (size_t)peer * sizeof c->devices[0]);
+        c->lines = sim_more_memory(c->lines, 2 * (size_t)peer * sizeof c->lines[0]);
+    }
     c->devices[peer] = name;
     c->lines[peer] = c->profile->per_device ? line_open(c, name) : NULL;
     return peer;

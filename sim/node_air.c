@@ -33,6 +33,9 @@ struct station {
     uint64_t quiet_us;      /* until then nobody follows its last carrier */
     uint64_t not_before_us; /* duty */
     struct sim_timer timer;
+    struct station *next_sender;
+    struct station *next_waiting;
+    bool is_waiting; /* it is in that list */
 };
 
 struct air {
@@ -40,6 +43,10 @@ struct air {
     struct sim_random random;
     struct station **stations; /* by peer; NULL where there is none yet */
     uint32_t count;
+    struct station *senders; /* that are on the air */
+    struct station *waiting; /* that have had frames since the last carrier ended */
+    struct station **waiting_end;
+    uint64_t quiet_us; /* the latest of all stations */
 };
 
 static bool hears(const struct air *a, uint32_t listener, uint32_t sender)
@@ -55,16 +62,17 @@ static uint64_t free_from(const struct air *a, const struct station *listener)
     uint64_t from_us = listener->not_before_us;
     if (p->access == SIM_ALOHA)
         return from_us;
-    for (uint32_t i = 0; i < a->count; i++) {
-        const struct station *s = a->stations[i];
-        if (s == NULL || (s != listener && !hears(a, listener->peer, s->peer)))
-            continue;
-        if (s->sending != NULL && now_us >= s->since_us + p->sense_us)
+    for (const struct station *s = a->senders; s != NULL; s = s->next_sender)
+        if (hears(a, listener->peer, s->peer) && now_us >= s->since_us + p->sense_us)
             return SIM_NEVER;
-        if (s->sending == NULL && s->quiet_us > from_us)
-            from_us = s->quiet_us;
+    uint64_t quiet_us = a->quiet_us;
+    if (p->hidden && listener->peer != 0) {
+        const struct station *gateway = a->stations[0];
+        quiet_us = listener->quiet_us;
+        if (gateway != NULL && gateway->quiet_us > quiet_us)
+            quiet_us = gateway->quiet_us;
     }
-    return from_us;
+    return quiet_us > from_us ? quiet_us : from_us;
 }
 
 /* Whether a carrier of disturber reaches whom the sender's frame is for. */
@@ -92,13 +100,12 @@ static void begin(struct station *s)
     s->not_before_us = now_us + air_us + air_us * (SIM_ALWAYS - duty) / duty;
     sim_packet_say(l, p,
                    (struct sim_record){.type = SIM_FRAME_STARTED, .until_us = now_us + air_us});
-    for (uint32_t i = 0; i < a->count; i++) {
-        struct station *other = a->stations[i];
-        if (other == NULL || other == s || other->sending == NULL)
-            continue;
+    for (struct station *other = a->senders; other != NULL; other = other->next_sender) {
         other->is_spoilt = other->is_spoilt || spoils(a, s, other);
         s->is_spoilt = s->is_spoilt || spoils(a, other, s);
     }
+    s->next_sender = a->senders;
+    a->senders = s;
     sim_timer_set(l->world, &s->timer, now_us + air_us);
 }
 
@@ -131,6 +138,44 @@ static void consider(struct station *s)
         begin(s);
 }
 
+static void leave_air(struct station *s)
+{
+    struct station **at = &s->air->senders;
+    while (*at != s)
+        at = &(*at)->next_sender;
+    *at = s->next_sender;
+}
+
+static void wait_in_list(struct station *s)
+{
+    struct air *a = s->air;
+    if (s->is_waiting)
+        return;
+    s->is_waiting = true;
+    s->next_waiting = NULL;
+    *a->waiting_end = s;
+    a->waiting_end = &s->next_waiting;
+}
+
+/* A carrier has ended: those with something to send think again, unless they wait for
+ * a time of their own; the others leave the list. */
+static void consider_waiting(struct air *a)
+{
+    struct station **at = &a->waiting;
+    while (*at != NULL) {
+        struct station *s = *at;
+        if (s->queue.first != NULL && s->timer.at == 0)
+            consider(s);
+        if (s->queue.first != NULL) {
+            at = &s->next_waiting;
+            continue;
+        }
+        s->is_waiting = false;
+        *at = s->next_waiting;
+    }
+    a->waiting_end = at;
+}
+
 static void end(struct station *s)
 {
     struct air *a = s->air;
@@ -138,14 +183,15 @@ static void end(struct station *s)
     struct sim_packet *p = s->sending;
     s->sending = NULL;
     l->waiting--;
+    leave_air(s);
     s->quiet_us = sim_now(l->world) + sim_draw(&a->random, l->profile->turn);
+    if (s->quiet_us > a->quiet_us)
+        a->quiet_us = s->quiet_us;
     if (s->is_spoilt)
         sim_lose(l, p, "collision");
     else
         sim_pass(&a->node, p);
-    for (uint32_t i = 0; i < a->count; i++)
-        if (a->stations[i] != NULL && a->stations[i]->timer.at == 0)
-            consider(a->stations[i]);
+    consider_waiting(a);
 }
 
 static void time_is_over(void *ctx, uint64_t arg)
@@ -164,8 +210,9 @@ static void time_is_over(void *ctx, uint64_t arg)
 static struct station *station_of(struct air *a, uint32_t peer)
 {
     if (peer >= a->count) {
-        a->stations = sim_more_memory(a->stations, (peer + 1) * sizeof a->stations[0]);
-        while (a->count <= peer)
+        const uint32_t count = 2 * peer + 1;
+        a->stations = sim_more_memory(a->stations, count * sizeof a->stations[0]);
+        while (a->count < count)
             a->stations[a->count++] = NULL;
     }
     if (a->stations[peer] == NULL) {
@@ -190,6 +237,7 @@ static void take(struct sim_node *n, struct sim_packet *p)
     }
     n->line->waiting++;
     sim_queue_put(&s->queue, p);
+    wait_in_list(s);
     /* One that waits for its time is not to think again because of another frame. */
     if (s->timer.at == 0)
         consider(s);
@@ -206,6 +254,7 @@ static void drop(struct sim_node *n, const char *why, bool queues)
         s->sending = NULL;
         sim_timer_stop(n->line->world, &s->timer);
         if (p != NULL) {
+            leave_air(s);
             n->line->waiting--;
             sim_lose(n->line, p, why);
         }
@@ -250,6 +299,7 @@ void sim_air_add(struct sim_line *l)
     if (l->profile->duplex != SIM_HALF_DUPLEX)
         return;
     struct air *a = sim_node_new(l, sizeof *a, &ops);
+    a->waiting_end = &a->waiting;
     sim_line_random(l, "air", &a->random);
     sim_node_join(&a->node, SIM_UP);
     sim_node_join(&a->node, SIM_DOWN);

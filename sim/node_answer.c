@@ -40,8 +40,9 @@ static void listens(void *ctx, uint64_t arg)
 static struct listener *listener_of(struct answer *a, uint32_t peer)
 {
     if (peer >= a->count) {
-        a->listeners = sim_more_memory(a->listeners, (peer + 1) * sizeof a->listeners[0]);
-        while (a->count <= peer)
+        const uint32_t count = 2 * peer + 1;
+        a->listeners = sim_more_memory(a->listeners, count * sizeof a->listeners[0]);
+        while (a->count < count)
             a->listeners[a->count++] = NULL;
     }
     if (a->listeners[peer] == NULL) {
