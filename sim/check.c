@@ -47,9 +47,10 @@ struct ending {
     uint64_t number;
 };
 
-struct window {
-    uint32_t conn;
-    uint16_t size;
+struct conn {
+    uint32_t number;
+    uint16_t window;
+    uint32_t party; /* whose own it is; SIM_NAMES_NONE: all share it */
 };
 
 struct sim_check {
@@ -67,8 +68,8 @@ struct sim_check {
     struct ending *ending;
     size_t ending_count;
     size_t ending_size;
-    struct window *windows;
-    size_t window_count;
+    struct conn *conns;
+    size_t conn_count;
     uint64_t token;      /* of the MESSAGE that is being fed */
     bool restarting;     /* killed, and not started yet */
     uint64_t up_excused; /* messages that were dropped or expired, with a note */
@@ -97,6 +98,16 @@ static void violate(struct sim_check *c, uint64_t at_us, const char *format, ...
 static const char *name_of(const struct sim_check *c, uint32_t party)
 {
     return c->flows.names.name[party];
+}
+
+/* The device of this client id. */
+static uint32_t party_of(const struct sim_check *c, struct sn_bytes client)
+{
+    char name[32];
+    if (client.len >= sizeof(name))
+        return SIM_NAMES_NONE;
+    snprintf(name, sizeof(name), "%.*s", (int)client.len, (const char *)client.data);
+    return sim_names_find(&c->flows.names, name);
 }
 
 /* Room for one more. */
@@ -273,12 +284,14 @@ static void broker_has(struct sim_check *c, const struct sim_record *r)
 
 /* ---- handed to the broker -------------------------------------------------------------------- */
 
-static uint16_t window_of(const struct sim_check *c, uint32_t conn)
+static struct conn *conn_of(struct sim_check *c, uint32_t number)
 {
-    for (size_t i = 0; i < c->window_count; i++)
-        if (c->windows[i].conn == conn)
-            return c->windows[i].size;
-    return 0;
+    for (size_t i = 0; i < c->conn_count; i++)
+        if (c->conns[i].number == number)
+            return &c->conns[i];
+    c->conns = sim_more_memory(c->conns, (c->conn_count + 1) * sizeof(*c->conns));
+    c->conns[c->conn_count] = (struct conn){.number = number, .party = SIM_NAMES_NONE};
+    return &c->conns[c->conn_count++];
 }
 
 static void hands_over(struct sim_check *c, const struct sim_record *r)
@@ -295,8 +308,9 @@ static void hands_over(struct sim_check *c, const struct sim_record *r)
         if (other->seq == m->seq)
             violate(c, r->at_us, "bounds: seq %" PRIu64 " is handed over twice", m->seq);
     }
-    if (open >= window_of(c, conn))
-        violate(c, r->at_us, "bounds: more than %u messages are undecided", window_of(c, conn));
+    if (open >= conn_of(c, conn)->window)
+        violate(c, r->at_us, "bounds: more than %u messages are undecided",
+                conn_of(c, conn)->window);
     if (sim_flows_read(&c->flows, m->payload, &u.party, &u.number)) {
         uint8_t *flags = sim_flags_at(&c->flows.parties[u.party].sent, u.number);
         if (m->qos == 2 && !(*flags & SIM_SENT_DURABLE))
@@ -380,8 +394,9 @@ static void message(struct sim_check *c, const struct bridge_event *e)
     if (o.token == 0 || e->message.retain ||
         !sim_flows_read(&c->flows, e->message.payload, &o.party, &o.number))
         return;
+    const uint32_t only = conn_of(c, e->message.conn)->party;
     for (uint32_t i = 0; i < c->flows.names.count; i++) {
-        if (!is_subscribed(&c->flows.parties[i], e))
+        if ((only != SIM_NAMES_NONE && i != only) || !is_subscribed(&c->flows.parties[i], e))
             continue;
         o.devices = sim_more_memory(o.devices, (o.count + 1) * sizeof(*o.devices));
         o.devices[o.count++] = i;
@@ -505,12 +520,7 @@ static void device(struct sim_check *c, const struct sim_record *r)
 /* The bridge has given a client up, who may not know yet. */
 static void gives_up(struct sim_check *c, const struct bridge_action *a)
 {
-    char name[32];
-    if (a->note.client.len >= sizeof(name))
-        return;
-    snprintf(name, sizeof(name), "%.*s", (int)a->note.client.len,
-             (const char *)a->note.client.data);
-    const uint32_t party = sim_names_find(&c->flows.names, name);
+    const uint32_t party = party_of(c, a->note.client);
     if (party != SIM_NAMES_NONE && c->flows.parties[party].clean)
         begin_anew(c, &c->flows.parties[party], true);
 }
@@ -544,14 +554,7 @@ static void event(struct sim_check *c, const struct sim_record *r)
     } else if (e->type == BRIDGE_ON_BROKER_DOWN) {
         connection_ends(c, e->down.conn, false);
     } else if (e->type == BRIDGE_ON_BROKER_UP) {
-        size_t i = 0;
-        while (i < c->window_count && c->windows[i].conn != e->up.conn)
-            i++;
-        if (i == c->window_count) {
-            c->windows = sim_more_memory(c->windows, (i + 1) * sizeof(*c->windows));
-            c->window_count++;
-        }
-        c->windows[i] = (struct window){.conn = e->up.conn, .size = e->up.window};
+        conn_of(c, e->up.conn)->window = e->up.window;
     }
 }
 
@@ -582,13 +585,16 @@ static void action(struct sim_check *c, const struct sim_record *r)
     case BRIDGE_DO_NOTE:
         notes(c, a);
         return;
+    case BRIDGE_DO_CONNECT:
+        if (a->connect.conn != 0)
+            conn_of(c, a->connect.conn)->party = party_of(c, a->connect.client_id);
+        return;
     case BRIDGE_DO_DISCONNECT: /* no event will tell */
         connection_ends(c, a->disconnect.conn, false);
         return;
     case BRIDGE_DO_SAVE:
     case BRIDGE_DO_ERASE:
     case BRIDGE_DO_FETCH:
-    case BRIDGE_DO_CONNECT:
     case BRIDGE_DO_SUBSCRIBE:
     case BRIDGE_DO_UNSUBSCRIBE:
         return;
@@ -789,7 +795,7 @@ void sim_check_close(struct sim_check *c)
     free(c->storing);
     free(c->undecided);
     free(c->ending);
-    free(c->windows);
+    free(c->conns);
     free(c);
 }
 

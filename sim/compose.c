@@ -123,6 +123,13 @@ static void compose_gateway(struct composer *c)
                     pick(c, limits[i].low, limits[i].high));
     if (one_in(c, 5))
         fprintf(c->out, "gateway ack broker\n");
+    if (one_in(c, 4))
+        fprintf(c->out, "gateway mode transparent\n");
+    if (one_in(c, 4))
+        fprintf(c->out, "gateway [class urgent] topics f0/+/t1 priority 1\n");
+    if (one_in(c, 6))
+        fprintf(c->out, "gateway [class brief] topics f1/# priority 5 expire_s %" PRIu64 "\n",
+                c->pace_s * pick(c, 2, 20));
     if (one_in(c, 2))
         fprintf(c->out, "gateway [broker] max_inflight %" PRIu64 "\n", pick(c, 1, 8));
     if (one_in(c, 2))
