@@ -79,6 +79,9 @@ static void compose_fleet(struct composer *c)
             sim_random_below(&c->random, c->links));
     for (uint64_t i = pick(c, 1, 2); i > 0; i--)
         compose_publication(c);
+    if (one_in(c, 5))
+        fprintf(c->out, "    publishes id=1 qos %s every %" PRIu64 "s\n", one_in(c, 2) ? "-1" : "1",
+                c->pace_s * pick(c, 2, 8));
     if (one_in(c, 2))
         fprintf(c->out, "    subscribes cmd/# qos %" PRIu64 "\n", pick(c, 0, 2));
     if (one_in(c, 3))
@@ -108,6 +111,9 @@ static void compose_commands(struct composer *c)
 
 static void compose_gateway(struct composer *c)
 {
+    fprintf(c->out, "gateway [topics] 1 known/one\n");
+    for (uint32_t i = 0; i < c->links; i++)
+        fprintf(c->out, "gateway [link l%" PRIu32 "] qos_minus_one yes\n", i);
     static const struct {
         const char *key;
         uint64_t low;
@@ -147,9 +153,14 @@ static void compose_fault(struct composer *c, uint64_t run_s)
         "broker slow 200ms..3s", "unplug l0",      "one d0x off", "disk slow 1s..5s",
     };
     static const char *const short_ones[] = {
-        "bridge killed", "bridge stopped",  "power cut",         "broker drops",
-        "clock +1h",     "one d0x reboots", "one d0x publishes", "broker forgets",
+        "bridge killed",   "bridge stopped",    "power cut",      "broker drops", "clock +1h",
+        "one d0x reboots", "one d0x publishes", "broker forgets", "clock -20m",
     };
+    if (c->links > 1 && one_in(c, 6)) {
+        fprintf(c->out, "about every %" PRIu64 "s one d0x moves l%" PRIu64 "\n",
+                run_s / pick(c, 3, 12), pick(c, 0, 1));
+        return;
+    }
     const bool lasts = one_in(c, 2);
     fprintf(
         c->out, "about every %" PRIu64 "s %s", run_s / pick(c, 3, 12),
