@@ -329,6 +329,10 @@ struct sim_gateway *sim_gateway_open(struct sim_world *w, struct sim_trace *trac
 
 void sim_gateway_close(struct sim_gateway *g)
 {
+    sim_timer_stop(g->world, &g->turn);
+    sim_timer_stop(g->world, &g->deadline);
+    sim_timer_stop(g->world, &g->start);
+    sim_timer_stop(g->world, &g->stop);
     for (size_t i = 0; i < BRIDGE_LINKS_MAX; i++)
         free(g->links[i].names);
     sim_broker_close(g->broker);
