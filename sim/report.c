@@ -43,10 +43,11 @@ static void say_up(const struct sim_measure *m, const struct sim_flow *up, FILE 
         fprintf(out, "Devices gave up on %s messages that nobody had acknowledged.\n",
                 sim_say_count(a, up->given_up));
     if (up->again > 0)
-        fprintf(out, "The broker got %s messages more than once.\n", sim_say_count(a, up->again));
+        fprintf(out, "The broker got %s copies more%s.\n", sim_say_count(a, up->again),
+                m->flow[SIM_UP][2].again == 0 ? ", none of them of a QoS 2 message" : "");
 }
 
-static void say_down(const struct sim_flow *down, FILE *out)
+static void say_down(const struct sim_measure *m, const struct sim_flow *down, FILE *out)
 {
     char a[SIM_WORDS_SIZE];
     char b[SIM_WORDS_SIZE];
@@ -57,7 +58,8 @@ static void say_down(const struct sim_flow *down, FILE *out)
             sim_say_count(a, down->published), sim_say_count(b, down->delivered));
     say_delays(&down->delay, out);
     if (down->again > 0)
-        fprintf(out, "Devices got %s messages more than once.\n", sim_say_count(a, down->again));
+        fprintf(out, "Devices got %s copies more%s.\n", sim_say_count(a, down->again),
+                m->flow[SIM_DOWN][2].again == 0 ? ", none of them of a QoS 2 message" : "");
 }
 
 static uint64_t lost_frames(const struct sim_measure *m)
@@ -105,7 +107,7 @@ void sim_report_summary(const struct sim_report *r, FILE *out)
     struct sim_flow *up = sim_measure_flow(r->measure, SIM_UP);
     struct sim_flow *down = sim_measure_flow(r->measure, SIM_DOWN);
     say_up(r->measure, up, out);
-    say_down(down, out);
+    say_down(r->measure, down, out);
     free(up);
     free(down);
     say_links(r->measure, out);
@@ -395,7 +397,9 @@ static void put_status(const struct bridge_status *status, FILE *out)
 {
     char w[SIM_WORDS_SIZE];
     fputs("<h2>The bridge's account</h2>\n<p class=\"dim\">What the bridge says of itself at the "
-          "end: accepted = delivered + expired + dropped + queued.</p>\n<div class=\"wide\"><table>"
+          "end: accepted = delivered + expired + dropped + queued. After a kill it goes on from "
+          "what was "
+          "on the disk; notes are counted from the last start.</p>\n<div class=\"wide\"><table>"
           "<tr><th></th><th>accepted</th><th>delivered</th><th>expired</th><th>dropped</th>"
           "<th>queued</th></tr>\n",
           out);
