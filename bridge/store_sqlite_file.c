@@ -1,14 +1,17 @@
 #include "bridge/store_sqlite.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define APPLICATION_ID 0x736E6272 /* "snbr": tells our files from others */
 #define PAGE_BYTES     4096u
 #define WAL_BYTES      (4u << 20)
 #define BUSY_MS        5000  /* how long somebody's sqlite3 may hold the write lock */
+#define CHECKED_PAGES  4096u /* a file up to this is checked as a whole when it is opened */
 #define SHRINK_PAGES   4096u /* a file smaller than this is never worth shrinking */
 
 /* ---- opening and closing the file ------------------------------------------ */
@@ -57,6 +60,18 @@ static int db_create(struct db *db)
     return rc;
 }
 
+/* By the octets, when SQLite itself cannot make sense of the header. */
+static bool has_our_mark(const char *path)
+{
+    uint8_t header[72] = {0};
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const ssize_t n = fd < 0 ? 0 : read(fd, header, sizeof header);
+    if (fd >= 0)
+        close(fd);
+    struct sn_reader r = sn_reader(sn_bytes(header + 68, 4));
+    return n == sizeof header && sn_read_u32(&r) == APPLICATION_ID;
+}
+
 static enum store_fault fault_of(int rc)
 {
     return db_is_damage(rc) ? STORE_DAMAGED : STORE_CANNOT_OPEN;
@@ -68,6 +83,25 @@ enum store_fault db_fault(struct db *db, const char *path, int rc, char *why, si
              db->handle != NULL ? sqlite3_errmsg(db->handle) : sqlite3_errstr(rc), rc);
     db_close(db);
     return fault_of(rc);
+}
+
+/* Whether the trees hang together: a table that a flipped bit has put elsewhere is
+ * not noticed by reading rows. A large file would take seconds, and the chance is
+ * small: most of its pages hold rows. */
+static int quick_check(struct db *db)
+{
+    sqlite3_stmt *st = NULL;
+    uint64_t pages = 0;
+    if (db_number(db, "PRAGMA page_count", &pages) == SQLITE_OK && pages > CHECKED_PAGES)
+        return SQLITE_OK;
+    int rc = sqlite3_prepare_v2(db->handle, "PRAGMA quick_check(1)", -1, &st, NULL);
+    if (rc == SQLITE_OK)
+        rc = db_query(st);
+    if (rc == SQLITE_ROW)
+        rc = sn_bytes_equal(db_column_bytes(st, 0), sn_bytes_text("ok")) ? SQLITE_OK
+                                                                         : SQLITE_CORRUPT;
+    sqlite3_finalize(st);
+    return rc;
 }
 
 /* Only `meta` is the same in every format, so it is asked first. A table or
@@ -86,6 +120,8 @@ static int db_check(struct db *db, bool complete, uint64_t *format)
         rc = db_exec(db, db_flight_schema);
     if (rc == SQLITE_OK)
         rc = complete ? db_prepare(db) : SQLITE_ERROR;
+    if (rc == SQLITE_OK)
+        rc = quick_check(db);
     if (rc == SQLITE_OK)
         rc = db_exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
     return rc == SQLITE_ERROR || rc == SQLITE_NOTFOUND ? SQLITE_CORRUPT : rc;
@@ -117,12 +153,17 @@ enum store_fault db_open(const char *path, bool create, struct db *db, char *why
                        &ours);
     if (rc == SQLITE_OK)
         rc = db_number(db, "PRAGMA application_id", &application);
+    if (db_primary(rc) == SQLITE_ERROR && has_our_mark(path))
+        rc = SQLITE_CORRUPT;
     if (rc != SQLITE_OK)
         return db_fault(db, path, rc, why, why_size);
     if (sqlite3_db_readonly(db->handle, "main") == 1) {
-        snprintf(why, why_size, "%s: cannot be written", path);
+        /* Two octets of its header say who may write it. */
+        const bool header = access(path, W_OK) == 0;
+        snprintf(why, why_size, "%s: cannot be written%s", path,
+                 header ? ", as its header says" : "");
         db_close(db);
-        return STORE_CANNOT_OPEN;
+        return header ? STORE_DAMAGED : STORE_CANNOT_OPEN;
     }
     if (tables > 0 && application != APPLICATION_ID && ours < 4) {
         snprintf(why, why_size, "%s: a database of another program", path);

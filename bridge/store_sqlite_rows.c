@@ -369,10 +369,19 @@ int db_delete_session(struct db *db, uint32_t session)
 }
 
 /* Moves a row to `damaged`, within a transaction. A row that a scan met but its
- * own key does not find stands in the wrong place: then the file is damaged,
- * not only the row. */
+ * own key does not find, or finds a sound one in its stead, stands in the wrong
+ * place: then the file is damaged, not only the row. */
 int file_move_damaged_message(struct store *s, uint32_t queue, uint64_t seq)
 {
+    struct bridge_message m;
+    sqlite3_stmt *found = s->file->db.statements[GET_MESSAGE];
+    db_bind_number(found, 1, queue);
+    db_bind_number(found, 2, seq);
+    const bool is_another = db_query(found) == SQLITE_ROW && db_read_message(found, &m);
+    sqlite3_reset(found);
+    if (is_another)
+        return SQLITE_CORRUPT;
+
     sqlite3_stmt *st = s->file->db.statements[KEEP_DAMAGED_MESSAGE];
     db_bind_number(st, 1, store_now_ms(CLOCK_REALTIME));
     db_bind_number(st, 2, queue);

@@ -426,7 +426,7 @@ static void *serve(void *arg)
             const bool done = work(s, &nothing, &flights, true);
             pthread_mutex_lock(&s->mutex);
             finish_flights(s, &flights, done);
-            if (s->stop)
+            if (s->stop && (!done || s->flights.first == NULL))
                 break;
         } else if (s->stop) {
             break;

@@ -1364,7 +1364,7 @@ static void a_damaged_page_costs_only_its_rows(void **state)
     assert_memory_equal(replayed, "record 1 1 0 one\n", 17);
     assert_int_equal(figures().recoveries, 1);
     assert_int_equal(count_aside(false), 1);
-    assert_non_null(strstr(reports(), "set aside as"));
+    assert_non_null(strstr(why, "set aside as"));
     assert_true(next_ticket > 3001);
     put(message(0, "goes on"));
     commit();
