@@ -49,14 +49,18 @@ static void do_rest(struct broker *b)
             const bool retire = c->todo_retire && c->state == CONNECTION_IDLE;
             const bool retry = c->todo_retry;
             const bool unknown = c->todo_explain && c->wanted;
-            const bool close = (c->todo_close && !c->wanted) || c->todo_renew;
+            const bool again = c->todo_again;
+            const bool close = (c->todo_close && !c->wanted) || c->todo_renew || c->todo_finish;
             c->todo_renew = false;
+            c->todo_finish = false;
             c->todo_retry = false;
             c->todo_explain = false;
             pthread_mutex_unlock(&b->lock);
             if (retire)
                 paho_retire_handle(c);
-            if (retry)
+            if (again)
+                paho_connect_again(c);
+            else if (retry)
                 paho_fall_back(c);
             else if (unknown)
                 paho_report_unreachable(c);

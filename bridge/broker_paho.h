@@ -196,6 +196,9 @@ struct connection {
     uint32_t refusals;            /* in a row with a window of 1 */
     bool session_present;         /* the connection took up a session */
     bool start_over;              /* the next one shall not */
+    bool finishing;               /* it is up to end what is carried, and then made anew */
+    bool todo_finish;             /* that is done: end it */
+    bool todo_again;              /* it has ended: connect */
     bool proved;                  /* it was up with this protocol before */
     bool restored;                /* its flights are those of an earlier process */
     uint32_t session;             /* tells the broker and the client id from others */
@@ -286,6 +289,7 @@ void paho_ring_init(struct flight *head);
 struct flight *paho_take_flight(struct connection *c, enum flight_kind kind);
 struct flight *paho_take_carried(struct connection *c);
 void paho_put_flight(struct flight *f);
+bool paho_has_carried(const struct connection *c); /* that has not ended */
 struct flight *paho_find_carried(struct connection *c, uint64_t seq);
 struct flight *paho_find_carried_token(struct connection *c, int token);
 
@@ -368,7 +372,9 @@ void paho_begin_disconnect(struct connection *c);
 void paho_do_connect(struct broker *b, const struct command *command);
 void paho_do_disconnect(struct broker *b, const struct command *command);
 
-/* What a failed attempt has left to do: try the other protocol; say why. */
+/* What an attempt has left to do: connect once more, with the same protocol or
+ * the other one; say why it failed. */
+void paho_connect_again(struct connection *c);
 void paho_fall_back(struct connection *c);
 void paho_report_unreachable(struct connection *c);
 

@@ -47,6 +47,21 @@ static void end_attempt(struct connection *c)
         broker_wake_rest(b->wake);
 }
 
+/* Whenever one connection comes up with something carried, Paho repeats what is
+ * in flight on all others as well. A PUBREL sent twice is answered twice, and the
+ * second PUBCOMP ends whatever message has that packet id by then: a new handle
+ * begins with low ids, which the carried messages have too. So, unless there is no
+ * other connection, one with something carried only brings that to its end; then
+ * it is made anew, and late answers end with it. */
+static bool is_alone(const struct broker *b)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < BUCKETS && count < 2; i++)
+        for (const struct connection *c = b->connections[i]; c != NULL; c = c->next)
+            count++;
+    return count < 2;
+}
+
 static void connected(struct connection *c, bool session_present, const MQTTProperties *said)
 {
     struct broker *b = c->broker;
@@ -93,11 +108,14 @@ static void connected(struct connection *c, bool session_present, const MQTTProp
             c->window_limit = 0;
         c->window = (uint16_t)window;
         c->window_news = WINDOW_UNTRIED;
+        c->finishing = paho_has_carried(c) && !is_alone(b);
+    }
+    if (c->wanted && !c->finishing) {
         struct notice *n = paho_add_notice(b, BRIDGE_ON_BROKER_UP);
         n->event.up.conn = c->number;
         n->event.up.attempt = c->attempt;
         n->event.up.session_present = session_present;
-        n->event.up.window = (uint16_t)window;
+        n->event.up.window = c->window;
         n->event.up.max_qos = c->max_qos;
     }
     pthread_mutex_unlock(&b->lock);
@@ -205,7 +223,13 @@ static void closed(struct connection *c)
     paho_forget_socket(c);
     pthread_mutex_lock(&b->lock);
     c->todo_renew = false;
-    if ((c->state == CONNECTION_UP || c->state == CONNECTION_CLOSING) && c->wanted) {
+    const bool finished = c->finishing && !paho_has_carried(c);
+    c->finishing = false;
+    c->todo_finish = false;
+    if (finished && c->wanted) {
+        paho_carry_flights(c);
+        c->todo_again = true;
+    } else if ((c->state == CONNECTION_UP || c->state == CONNECTION_CLOSING) && c->wanted) {
         c->wanted = false;
         paho_carry_flights(c);
         paho_report_down(c, c->why[0] != '\0' ? c->why : "connection lost");
@@ -522,6 +546,16 @@ static void try_connect(struct connection *c)
     pthread_mutex_unlock(&paho_library);
     if (rc != MQTTASYNC_SUCCESS)
         fail_at_once(c, rc);
+}
+
+void paho_connect_again(struct connection *c)
+{
+    pthread_mutex_lock(&c->broker->lock);
+    const bool wanted = c->wanted && c->state == CONNECTION_IDLE;
+    c->todo_again = false;
+    pthread_mutex_unlock(&c->broker->lock);
+    if (wanted)
+        try_connect(c);
 }
 
 void paho_fall_back(struct connection *c)

@@ -122,6 +122,14 @@ void paho_put_flight(struct flight *f)
     b->spare = f;
 }
 
+bool paho_has_carried(const struct connection *c)
+{
+    for (const struct flight *f = c->carried.next; f != &c->carried; f = f->next)
+        if (f->state == FLIGHT_CARRIED)
+            return true;
+    return false;
+}
+
 struct flight *paho_find_carried(struct connection *c, uint64_t seq)
 {
     for (struct flight *f = c->carried.next; f != &c->carried; f = f->next)
@@ -138,6 +146,15 @@ struct flight *paho_find_carried_token(struct connection *c, int token)
     return NULL;
 }
 
+static void perhaps_finished(struct connection *c)
+{
+    if (!c->finishing || paho_has_carried(c))
+        return;
+    c->todo_finish = true;
+    c->broker->todo = true;
+    pthread_cond_broadcast(&c->broker->work);
+}
+
 /* The broker has taken the message, or refused it for good. */
 void paho_settle(struct flight *f, uint8_t code)
 {
@@ -149,11 +166,14 @@ void paho_settle(struct flight *f, uint8_t code)
     if (f->state == FLIGHT_CARRIED && !f->asked && !f->silent) {
         f->state = FLIGHT_SETTLED;
         f->code = code;
+        perhaps_finished(f->conn);
         return;
     }
+    struct connection *c = f->conn;
     if (!f->silent)
         paho_report_delivered(f->conn->broker, f->conn->number, f->seq, code);
     paho_put_flight(f);
+    perhaps_finished(c);
 }
 
 /* The connection is no more: everything in flight is undecided. */
