@@ -47,11 +47,14 @@ def check_overlapping_filters_deliver_once_at_the_highest_qos(env, protocol):
     for number in range(5):
         plant.publish("a/b", "same", 2)
         plant.publish("a/b", "other %d" % number, 2)
+    # At QoS 1 it may overtake those at QoS 2, which are ours with PUBREL only in MQTT 3.1.1.
+    plant.settle([wide, narrow, both], "so far")
     plant.publish("a/b/c", "deep", 1)
     plant.settle([wide, narrow, both])
     expected = []
     for number in range(5):
         expected += ["a/b same", "a/b other %d" % number]
+    expected.append("a/last so far")
     deep = ["a/b/c deep", "a/last end"]
     assert narrow.log().splitlines() == expected + ["a/last end"], narrow.log()
     assert wide.log().splitlines() == expected + deep, wide.log()
