@@ -240,6 +240,21 @@ static void look_at_modes(const struct reload *r, const struct config *fresh)
         tell(r, false, "[modes]: stay as they are; a change needs a restart");
 }
 
+static void look_at_logins(const struct reload *r, const struct config *fresh)
+{
+    const struct broker_options *a = &r->start->broker;
+    const struct broker_options *b = &fresh->broker;
+    bool same = a->login_count == b->login_count;
+    for (size_t i = 0; same && i < a->login_count; i++) {
+        same = strcmp(a->logins[i].pattern, b->logins[i].pattern) == 0 &&
+               strcmp(a->logins[i].username, b->logins[i].username) == 0 &&
+               strcmp(a->logins[i].password, b->logins[i].password) == 0;
+    }
+    if (!same) {
+        tell(r, false, "[broker] credentials_file: its logins stay; a change needs a restart");
+    }
+}
+
 /* ---- topics ----------------------------------------------------------------------------------- */
 
 static void look_at_topics(const struct reload *r, const struct config *fresh)
@@ -270,6 +285,7 @@ void config_adopt(struct config *fresh, const struct config *start, const struct
     adopt_links(&r, &out, fresh);
     look_at_classes(&r, fresh);
     look_at_modes(&r, fresh);
+    look_at_logins(&r, fresh);
     look_at_topics(&r, fresh);
     out.bridge.predefined = fresh->bridge.predefined;
     out.bridge.predefined_count = fresh->bridge.predefined_count;

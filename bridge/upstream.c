@@ -405,7 +405,6 @@ void upstream_down(struct bridge *b, struct upstream *u, const struct bridge_eve
         connect_answered(b, s);
 }
 
-/* May free the session. */
 static void hurry(struct bridge *b, struct upstream *u)
 {
     if (u->state == UPSTREAM_DOWN && u->timer.due_ms != TIMER_NEVER)
@@ -424,6 +423,7 @@ void upstream_hurry(struct bridge *b)
     }
 }
 
+/* May free the session. */
 void upstream_due(struct bridge *b, struct upstream *u)
 {
     struct session *s = u->session;

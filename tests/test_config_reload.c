@@ -135,10 +135,37 @@ static void what_is_the_same_is_not_told(void **state)
     config_free(&start);
 }
 
+static struct config load_with_login(const char *path, const char *login)
+{
+    char text[200];
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(login, f);
+    fclose(f);
+    snprintf(text, sizeof text, "[broker]\ncredentials_file = %s\n" LAN, path);
+    return load(text);
+}
+
+static void another_login_is_told_and_stays(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/test_config_reload.XXXXXX";
+    close(mkstemp(path)); /* for its owner only */
+    struct config start = load_with_login(path, "a : b : c\n");
+    struct config fresh = load_with_login(path, "a : b : d\n");
+    adopt(&fresh, &start, &start,
+          "- [broker] credentials_file: its logins stay; a change needs a restart\n");
+    assert_string_equal(fresh.broker.logins[0].password, "c");
+    unlink(path);
+    config_free(&fresh);
+    config_free(&start);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_can_change_does_and_the_rest_is_told),
+        cmocka_unit_test(another_login_is_told_and_stays),
         cmocka_unit_test(another_broker_changes_nothing_of_this_one),
         cmocka_unit_test(a_link_that_is_another_or_gone_stays_as_it_is),
         cmocka_unit_test(what_is_the_same_is_not_told),
