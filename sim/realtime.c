@@ -434,6 +434,7 @@ static void close_all(struct realtime *rt)
             unlink(d == SIM_UP ? o->pty : o->to_pty);
         }
     }
+    sim_world_stop(rt->world);
     sim_channel_close(rt->channel);
     sim_trace_close(rt->trace);
     sim_world_close(rt->world);

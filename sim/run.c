@@ -666,6 +666,7 @@ void sim_run_go(struct sim_run *r, struct sim_result *out)
 
 void sim_run_close(struct sim_run *r)
 {
+    sim_world_stop(r->world);
     for (size_t i = 0; i < r->device_count; i++)
         sim_device_close(r->devices[i].device);
     for (size_t i = 0; i < r->scenario->link_count; i++) {

@@ -42,7 +42,7 @@ struct sim_world *sim_world_open(void)
     return sim_memory(sizeof(struct sim_world));
 }
 
-void sim_world_close(struct sim_world *w)
+void sim_world_stop(struct sim_world *w)
 {
     for (uint32_t at = FIRST; at < FIRST + w->count; at++) {
         struct sim_timer *t = w->heap[at];
@@ -50,6 +50,12 @@ void sim_world_close(struct sim_world *w)
         if (t->is_once)
             free(t);
     }
+    w->count = 0;
+}
+
+void sim_world_close(struct sim_world *w)
+{
+    sim_world_stop(w);
     while (w->spare != NULL) {
         struct once *o = w->spare;
         w->spare = o->next;

@@ -40,9 +40,12 @@ struct sim_timer {
 void *sim_memory(size_t size);
 void *sim_more_memory(void *memory, size_t size); /* realloc(); what is new is not zeroed */
 
-/* Timers that are still set when the world is closed become idle. */
 struct sim_world *sim_world_open(void);
-void sim_world_close(struct sim_world *w);
+
+/* Nothing that is arranged will happen: timers become idle. Who owns some that may still
+ * be set calls it before giving them back. */
+void sim_world_stop(struct sim_world *w);
+void sim_world_close(struct sim_world *w); /* stops it, too */
 
 uint64_t sim_now(const struct sim_world *w);
 

@@ -72,6 +72,7 @@ static void carries(const struct sim_profile *p)
     /* So many events, however fast they come. */
     while (sim_world_events(w) < 200 && sim_world_next(w) != SIM_NEVER)
         sim_world_run_until(w, sim_world_next(w));
+    sim_world_stop(w);
     sim_channel_close(c);
     sim_trace_close(t);
     sim_world_close(w);

@@ -85,6 +85,7 @@ static struct bench *bench_open(uint64_t seed, const char *const *settings)
 
 static void bench_close(struct bench *b)
 {
+    sim_world_stop(b->w);
     sim_channel_close(b->c);
     sim_trace_close(b->trace);
     sim_world_close(b->w);
