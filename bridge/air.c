@@ -50,6 +50,7 @@ void air_init(struct bridge *b, uint8_t *memory)
     for (size_t i = 0; i < b->config->link_count; i++) {
         const struct bridge_link_config *c = &b->config->links[i];
         b->links[i].config = c;
+        b->links[i].number = (uint8_t)(i + 1);
         b->links[i].rtt = air_rtt_limits(c);
         if (c->bits_per_s == 0)
             continue;

@@ -429,6 +429,7 @@ static void step(struct bridge *b, const struct bridge_event *event)
         bridge_note(b, BRIDGE_NOTE_STORE_FAILED, NULL, sn_bytes(NULL, 0), event->stored.ticket);
         await_failed(b, event->stored.ticket);
         b->covered = event->stored.ticket;
+        uplink_stored(b); /* what was refused holds up nobody any more */
         return;
     case BRIDGE_ON_FETCHED:
         fetched(b, event);
@@ -465,6 +466,7 @@ static void step(struct bridge *b, const struct bridge_event *event)
         return;
     case BRIDGE_ON_STOP:
         b->stopping = true;
+        save_accounts_of_sessions(b);
         save_account_now(b);
         return;
     }
@@ -475,7 +477,10 @@ void bridge_step(struct bridge *b, uint64_t now_ms, const struct bridge_event *e
     assert(now_ms >= b->now_ms);
     b->now_ms = now_ms;
     step(b, event);
-    save_account(b);
+    if (b->stopping)
+        save_account_now(b);
+    else
+        save_account(b);
 }
 
 uint64_t bridge_deadline(const struct bridge *b)
@@ -512,6 +517,7 @@ void bridge_each_client(const struct bridge *b, bridge_client_fn *fn, void *ctx)
                         .topics = s->topic_count,
                         .connection = connection_name(s),
                         .unsent = s->own == NULL ? 0 : queue_count(&s->own->queue),
+                        .account = s->account,
                         .queued = queue_count(&s->queue),
                         .oldest_ms = s->queue.head == NULL ? 0 : s->queue.head->received_ms,
                         .round_trip_ms = s->rtt.rto_ms,

@@ -469,10 +469,17 @@ struct bridge_account {
     uint64_t queued;
 };
 
+struct bridge_accounts {
+    struct bridge_account up;
+    struct bridge_account down;
+};
+
 struct bridge_status {
-    struct bridge_account up;   /* from sensors */
-    struct bridge_account down; /* to sensors, one per recipient */
-    uint32_t clients;           /* sessions known */
+    struct bridge_account up;                           /* from sensors */
+    struct bridge_account down;                         /* to sensors, one per recipient */
+    struct bridge_accounts classes[BRIDGE_CLASSES_MAX]; /* by number */
+    struct bridge_accounts links[BRIDGE_LINKS_MAX + 1]; /* as in the configuration; last: others */
+    uint32_t clients;                                   /* sessions known */
     uint32_t active;
     uint32_t asleep; /* and awake */
     uint32_t lost;
@@ -503,6 +510,7 @@ struct bridge_client {
     uint32_t topics;
     const char *connection; /* its own to the broker: "up", "connecting", "down"; NULL: shared */
     uint64_t unsent;        /* messages from it that wait for its own connection */
+    struct bridge_accounts account;
     uint64_t queued;
     uint64_t oldest_ms;     /* when the message it waits for came; 0: none in memory */
     uint32_t round_trip_ms; /* T_retry as measured */

@@ -257,6 +257,11 @@ static void flight(const struct session *s)
     assert((s->retry.due_ms != SN_NEVER) == (flies && s->flight != FLIGHT_RECEIVED));
 }
 
+static void account(const struct bridge_account *a)
+{
+    assert(a->accepted == a->delivered + a->expired + a->dropped + a->queued);
+}
+
 static void session(const struct bridge *b, struct sums *sums, const struct session *s)
 {
     assert(clients_find_number(b, s->number) == s);
@@ -290,6 +295,14 @@ static void session(const struct bridge *b, struct sums *sums, const struct sess
     queue(b, sums, &s->queue);
     flight(s);
     sums->down_queued += queue_count(&s->queue);
+    uint64_t classes = 0;
+    for (size_t i = 0; i < BRIDGE_CLASSES_MAX; i++)
+        classes += s->class_queued[i];
+    assert(classes == queue_count(&s->queue) && s->account.down.queued == classes);
+    if (b->started) {
+        account(&s->account.up);
+        account(&s->account.down);
+    }
     if (s->will.topic != NULL)
         name(b, sums, s->will.topic);
     blob(sums, s->will.message);
@@ -371,9 +384,26 @@ static void air(const struct bridge *b, const struct sums *sums)
     assert(waiting == sums->waiting_for_air);
 }
 
-static void account(const struct bridge_account *a)
+static void accounts(const struct bridge *b)
 {
-    assert(a->accepted == a->delivered + a->expired + a->dropped + a->queued);
+    uint64_t up[2] = {0};
+    uint64_t down[2] = {0};
+    account(&b->status.up);
+    account(&b->status.down);
+    for (size_t i = 0; i < BRIDGE_CLASSES_MAX; i++) {
+        account(&b->status.classes[i].up);
+        account(&b->status.classes[i].down);
+        up[0] += b->status.classes[i].up.queued;
+        down[0] += b->status.classes[i].down.queued;
+    }
+    for (size_t i = 0; i <= BRIDGE_LINKS_MAX; i++) {
+        account(&b->status.links[i].up);
+        account(&b->status.links[i].down);
+        up[1] += b->status.links[i].up.queued;
+        down[1] += b->status.links[i].down.queued;
+    }
+    for (int i = 0; i < 2; i++)
+        assert(up[i] == b->status.up.queued + b->missing_up && down[i] == b->status.down.queued);
 }
 
 void bridge_check(const struct bridge *b)
@@ -387,8 +417,7 @@ void bridge_check(const struct bridge *b)
     awaits(b, &sums);
     air(b, &sums);
     if (b->started) {
-        account(&b->status.up);
-        account(&b->status.down);
+        accounts(b);
     }
 
     for (uint32_t i = 0; i <= b->predefined_by_tid.mask; i++) {

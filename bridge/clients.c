@@ -221,6 +221,7 @@ bool clients_move(struct bridge *b, struct session *s, const struct peer *peer)
         bridge_note(b, BRIDGE_NOTE_CLIENT_REPLACED, other, blob_bytes(s->client_id), 0);
         air_leave(b, other);
         table_remove(&other->by_peer);
+        account_moved(b, other, other->link, UINT16_MAX);
         other->link = UINT16_MAX;
         evict(b, other);
     }
@@ -228,6 +229,7 @@ bool clients_move(struct bridge *b, struct session *s, const struct peer *peer)
     air_leave(b, s);
     arena_put(&b->arena, s->node);
     s->node = node;
+    account_moved(b, s, s->link, peer->link);
     s->link = peer->link;
     s->address = *peer->address;
     radio_rtt_init(&s->rtt, &b->links[s->link].rtt);

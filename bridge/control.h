@@ -22,6 +22,8 @@ struct control_status {
     struct broker_figures broker;
     const char *broker_url;
     uint64_t uptime_s;
+    size_t classes;
+    const char *class_name[BRIDGE_CLASSES_MAX];
     size_t links;
     struct {
         const char *name;

@@ -154,6 +154,13 @@ static void print_account(FILE *out, const char *name, const struct bridge_accou
             (ull)a->delivered, (ull)a->expired, (ull)a->dropped, (ull)a->queued);
 }
 
+/* Of links that the configuration has no more, and of none. */
+static void print_others(FILE *out, const struct bridge_account *a)
+{
+    if (a->accepted > 0)
+        print_account(out, "(no link)", a);
+}
+
 void control_print_text(const struct control_status *s, FILE *out)
 {
     const struct bridge_status *b = &s->bridge;
@@ -177,6 +184,20 @@ void control_print_text(const struct control_status *s, FILE *out)
             "expired", "dropped", "queued");
     print_account(out, "from sensors", &b->up);
     print_account(out, "to sensors", &b->down);
+    fprintf(out, "from sensors, by class\n");
+    for (size_t i = 0; i < s->classes; i++)
+        print_account(out, s->class_name[i], &b->classes[i].up);
+    fprintf(out, "to sensors, by class\n");
+    for (size_t i = 0; i < s->classes; i++)
+        print_account(out, s->class_name[i], &b->classes[i].down);
+    fprintf(out, "from sensors, by link\n");
+    for (size_t i = 0; i < s->links; i++)
+        print_account(out, s->link[i].name, &b->links[i].up);
+    print_others(out, &b->links[BRIDGE_LINKS_MAX].up);
+    fprintf(out, "to sensors, by link\n");
+    for (size_t i = 0; i < s->links; i++)
+        print_account(out, s->link[i].name, &b->links[i].down);
+    print_others(out, &b->links[BRIDGE_LINKS_MAX].down);
     fprintf(out, "\n%-14s %-5s %12s %12s %12s %12s\n", "link", "", "frames in", "frames out", "bad",
             "dropped");
     for (size_t i = 0; i < s->links; i++)
@@ -194,9 +215,18 @@ static void json_account(FILE *out, const char *name, const struct bridge_accoun
 {
     fprintf(out,
             "\"%s\":{\"accepted\":%llu,\"delivered\":%llu,\"expired\":%llu,\"dropped\":%llu,"
-            "\"queued\":%llu},",
+            "\"queued\":%llu}",
             name, (ull)a->accepted, (ull)a->delivered, (ull)a->expired, (ull)a->dropped,
             (ull)a->queued);
+}
+
+static void json_accounts(FILE *out, const char *name, const struct bridge_accounts *a)
+{
+    fprintf(out, "\"%s\":{", name);
+    json_account(out, "up", &a->up);
+    fprintf(out, ",");
+    json_account(out, "down", &a->down);
+    fprintf(out, "}");
 }
 
 /* Names of links are checked words and notes are ours: nothing needs escaping. */
@@ -212,23 +242,34 @@ void control_print_json(const struct control_status *s, FILE *out)
             b->clients, b->active, b->asleep, b->lost, b->disconnected, b->subscriptions,
             b->filters, (ull)b->memory_used, (ull)b->memory_size);
     json_account(out, "up", &b->up);
+    fprintf(out, ",");
     json_account(out, "down", &b->down);
+    fprintf(out, ",\"classes\":{");
+    for (size_t i = 0; i < s->classes; i++) {
+        fputs(i == 0 ? "" : ",", out);
+        json_accounts(out, s->class_name[i], &b->classes[i]);
+    }
+    fprintf(out, "},");
+    json_accounts(out, "no_link", &b->links[BRIDGE_LINKS_MAX]);
     fprintf(out,
-            "\"store\":{\"file_bytes\":%llu,\"commits\":%llu,\"written\":%llu,\"avoided\":%llu,"
+            ",\"store\":{\"file_bytes\":%llu,\"commits\":%llu,\"written\":%llu,\"avoided\":%llu,"
             "\"damaged\":%llu,\"failures\":%llu},\"links\":{",
             (ull)s->store.file_bytes, (ull)s->store.commits, (ull)s->store.written,
             (ull)s->store.avoided, (ull)s->store.damaged, (ull)s->store.failures);
-    for (size_t i = 0; i < s->links; i++)
+    for (size_t i = 0; i < s->links; i++) {
         fprintf(out,
                 "%s\"%s\":{\"up\":%s,\"frames_in\":%llu,\"frames_out\":%llu,\"bytes_in\":%llu,"
                 "\"bytes_out\":%llu,\"bad_frames\":%llu,\"dropped_in\":%llu,\"dropped_out\":%llu,"
-                "\"opens\":%llu,\"losses\":%llu}",
+                "\"opens\":%llu,\"losses\":%llu,",
                 i == 0 ? "" : ",", s->link[i].name, s->link[i].up ? "true" : "false",
                 (ull)s->link[i].count.frames_in, (ull)s->link[i].count.frames_out,
                 (ull)s->link[i].count.bytes_in, (ull)s->link[i].count.bytes_out,
                 (ull)s->link[i].count.bad_frames, (ull)s->link[i].count.dropped_in,
                 (ull)s->link[i].count.dropped_out, (ull)s->link[i].count.opens,
                 (ull)s->link[i].count.losses);
+        json_accounts(out, "account", &b->links[i]);
+        fprintf(out, "}");
+    }
     fprintf(out, "},\"notes\":{");
     for (int i = 0; i < BRIDGE_NOTE_COUNT; i++)
         fprintf(out, "%s\"%s\":%llu", i == 0 ? "" : ",", bridge_note_name((enum bridge_note)i),
@@ -238,8 +279,9 @@ void control_print_json(const struct control_status *s, FILE *out)
 
 void control_print_client_head(FILE *out)
 {
-    fprintf(out, "%-23s %-12s %-10s %-22s %8s %6s %5s %6s %8s %9s %s\n", "client", "state", "link",
-            "address", "heard s", "limit", "subs", "topics", "queued", "T_retry", "broker");
+    fprintf(out, "%-23s %-12s %-10s %-22s %8s %6s %5s %6s %8s %9s %9s %9s %7s %s\n", "client",
+            "state", "link", "address", "heard s", "limit", "subs", "topics", "queued", "T_retry",
+            "from it", "to it", "lost", "broker");
 }
 
 void control_printable(struct sn_bytes text, char *out, size_t size)
@@ -258,10 +300,14 @@ void control_print_client(const struct bridge_client *c, const char *link, const
 {
     char id[200];
     control_printable(c->id, id, sizeof(id));
-    fprintf(out, "%-23s %-12s %-10s %-22s %8llu %6u %5u %6u %8llu %9u %s\n", id, c->state, link,
-            address, (ull)((now_ms - c->heard_ms) / 1000),
+    fprintf(out, "%-23s %-12s %-10s %-22s %8llu %6u %5u %6u %8llu %9u %9llu %9llu %7llu %s\n", id,
+            c->state, link, address, (ull)((now_ms - c->heard_ms) / 1000),
             c->sleep_s > 0 ? c->sleep_s : c->keepalive_s, c->subscriptions, c->topics,
-            (ull)c->queued, c->round_trip_ms, c->connection == NULL ? "shared" : c->connection);
+            (ull)c->queued, c->round_trip_ms, (ull)c->account.up.delivered,
+            (ull)c->account.down.delivered,
+            (ull)(c->account.up.expired + c->account.up.dropped + c->account.down.expired +
+                  c->account.down.dropped),
+            c->connection == NULL ? "shared" : c->connection);
 }
 
 void control_print_client_json(const struct bridge_client *c, const char *link, const char *address,
@@ -273,11 +319,13 @@ void control_print_client_json(const struct bridge_client *c, const char *link, 
             "%s{\"client\":\"%s\",\"state\":\"%s\",\"link\":\"%s\",\"address\":\"%s\",\"heard_ms\":"
             "%llu,"
             "\"keepalive_s\":%u,\"sleep_s\":%u,\"subscriptions\":%u,\"topics\":%u,\"queued\":%llu,"
-            "\"oldest_ms\":%llu,\"retry_ms\":%u,\"connection\":\"%s\",\"unsent\":%llu}",
+            "\"oldest_ms\":%llu,\"retry_ms\":%u,\"connection\":\"%s\",\"unsent\":%llu,",
             first ? "" : ",\n", id, c->state, link, address, (ull)(now_ms - c->heard_ms),
             c->keepalive_s, c->sleep_s, c->subscriptions, c->topics, (ull)c->queued,
             (ull)(c->oldest_ms == 0 ? 0 : now_ms - c->oldest_ms), c->round_trip_ms,
             c->connection == NULL ? "shared" : c->connection, (ull)c->unsent);
+    json_accounts(out, "account", &c->account);
+    fprintf(out, "}");
 }
 
 /* ---- the asker --------------------------------------------------------------------------- */

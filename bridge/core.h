@@ -13,6 +13,7 @@
  *   filter.c      the tree of subscriptions
  *   downlink.c    messages from the broker to sensors
  *   queue.c       messages in order: the head in memory, the rest on disk
+ *   account.c     what became of messages, by class, link and client
  *   await.c       what is to be said once the disk has something
  *   air.c         frames on their way out, at the pace the link carries
  *   discover.c    ADVERTISE, SEARCHGW, GWINFO; forwarders
@@ -258,6 +259,10 @@ struct session {
     uint64_t awake_ms;      /* when it began */
     uint64_t sent_ms;       /* when the last bit of the open frame left */
     uint64_t hold_until_ms; /* it is congested: nothing is sent before; 0: not so */
+    struct bridge_accounts account;
+    uint32_t class_queued[BRIDGE_CLASSES_MAX]; /* messages to it */
+    uint32_t found;                            /* of account_mend() */
+    bool account_changed;                      /* since it was saved */
     struct sn_retry retry;
     struct radio_rtt rtt;
     struct session *air_next; /* on the link's list of those waiting for air */
@@ -419,8 +424,10 @@ struct await {
     uint64_t token;     /* AWAIT_ACCEPT: the broker's; PUBCOMP, PUBREL: the message's seq */
     struct name *topic; /* PUBACK, PUBREC: of the message that is to be durable, */
     uint32_t queue;     /* its queue, */
-    uint32_t bytes;     /* and its payload */
-    uint32_t session;   /* AWAIT_ACCEPT: the number of the broker connection */
+    uint32_t bytes;     /* its payload, */
+    uint8_t class;
+    uint8_t link;     /* and where it came in */
+    uint32_t session; /* AWAIT_ACCEPT: the number of the broker connection */
     uint16_t mid;
     uint16_t tid;
     uint8_t kind; /* enum await_kind */
@@ -448,6 +455,7 @@ struct refusals {
 
 struct bridge_link {
     const struct bridge_link_config *config;
+    uint8_t number;          /* in rows; stays the same over restarts */
     uint64_t advertise_ms;   /* when the next ADVERTISE is due */
     uint64_t other_until_ms; /* another gateway counts as there up to here */
     struct forwarder forwarders[BRIDGE_FORWARDERS_MAX];
@@ -513,6 +521,7 @@ struct bridge {
     struct await *await_last;
 
     struct bridge_status status;
+    uint64_t missing_up; /* messages that classes, links and clients still count as queued */
     struct bridge_account saved_up; /* as the disk has it */
     struct bridge_account saved_down;
     uint64_t account_ms;                      /* when it was written */
@@ -744,6 +753,21 @@ bool lanes_await_disk(const struct bridge *b, struct upstream *u);
 /* Asks the disk for what goes next, at most max messages. */
 void lanes_refill(struct bridge *b, struct upstream *u, uint32_t max);
 
+/* ---- account.c -------------------------------------------------------------------- */
+
+/* Adds a change to what is counted of a message; figures may go down by adding
+ * 0 - n. link: the number in rows. */
+void account_up(struct bridge *b, uint32_t session, uint8_t class, uint8_t link,
+                struct bridge_account change);
+void account_down(struct bridge *b, struct session *s, uint8_t class, struct bridge_account change);
+void account_moved(struct bridge *b, const struct session *s, uint16_t from, uint16_t to);
+/* Call before the queue stops to count them. */
+void account_missing_down(struct bridge *b, struct session *s, uint64_t on_disk);
+void account_missing_up(struct bridge *b, uint64_t count);
+void account_mend(struct bridge *b); /* call after FETCHED of a queue to the broker */
+void account_balance(struct bridge *b);
+uint16_t account_link(const struct bridge *b, uint8_t number); /* UINT16_MAX: none has it */
+
 /* ---- subscribe.c ------------------------------------------------------------------ */
 
 void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet *p,
@@ -894,6 +918,9 @@ uint64_t erase_session(struct bridge *b, const struct session *s);
 /* Writes the account when it has changed: lazily, and not more than once a minute. */
 void save_account(struct bridge *b);
 void save_account_now(struct bridge *b);
+/* The accounts of sessions are written with them; at the end also those that have
+ * changed since. */
+void save_accounts_of_sessions(struct bridge *b);
 
 /* Saves a session, lazily, when its deadline has moved by more than a tenth. */
 void save_heard(struct bridge *b, struct session *s);

@@ -226,8 +226,6 @@ static bool queue_for(struct session *s, const struct fan_out *out)
         .topic = event->message.topic,
         .payload = event->message.payload,
     };
-    struct bridge_account *account = &b->status.down;
-    account->accepted++;
     enum bridge_note why;
     if (!frame_fits(b, s, sn_publish_size(m.payload.len)) ||
         (!register_fits(b, s, m.topic) && !has_id(b, s, m.topic))) {
@@ -240,12 +238,12 @@ static bool queue_for(struct session *s, const struct fan_out *out)
         m.seq = bridge_next_seq(b);
         const bool in_memory = queue_append(b, &s->queue, &m, MEMORY_PER_CLIENT, false) != NULL;
         if (m.qos > 0 || in_memory) {
-            account->queued++;
+            account_down(b, s, m.class, (struct bridge_account){.accepted = 1, .queued = 1});
             return m.qos > 0;
         }
         why = BRIDGE_NOTE_MEMORY_FULL;
     }
-    account->dropped++;
+    account_down(b, s, m.class, (struct bridge_account){.accepted = 1, .dropped = 1});
     bridge_note(b, why, s, m.topic, m.payload.len);
     return false;
 }
@@ -301,9 +299,8 @@ static void take_back(struct bridge *b, struct session *s, struct message *m)
 {
     if (m == s->flying)
         downlink_land(b, s);
+    account_down(b, s, m->class, (struct bridge_account){.accepted = 0 - 1ull, .queued = 0 - 1ull});
     queue_remove(b, &s->queue, m);
-    b->status.down.accepted--;
-    b->status.down.queued--;
 }
 
 void downlink_failed(struct bridge *b, uint64_t ticket, bool back)
@@ -393,11 +390,10 @@ static void send_open(struct bridge *b, struct session *s, bool dup)
 static void drop(struct bridge *b, struct session *s, struct message *m, enum bridge_note why)
 {
     bridge_note(b, why, s, name_bytes(m->topic), m->len);
-    if (why == BRIDGE_NOTE_DOWN_EXPIRED)
-        b->status.down.expired++;
-    else
-        b->status.down.dropped++;
-    b->status.down.queued--;
+    const bool expired = why == BRIDGE_NOTE_DOWN_EXPIRED;
+    account_down(
+        b, s, m->class,
+        (struct bridge_account){.expired = expired, .dropped = !expired, .queued = 0 - 1ull});
     queue_forget(b, &s->queue, m, true);
 }
 
@@ -516,8 +512,7 @@ static void begin(struct bridge *b, struct session *s, struct message *m)
     s->awake_sent++;
     if (m->qos == 0) {
         send_publish(b, s, m, false);
-        b->status.down.delivered++;
-        b->status.down.queued--;
+        account_down(b, s, m->class, (struct bridge_account){.delivered = 1, .queued = 0 - 1ull});
         queue_remove(b, &s->queue, m);
         return;
     }
@@ -560,8 +555,7 @@ static void delivered(struct bridge *b, struct session *s)
     const bool exactly_once = m->qos == 2;
     s->reregistered = false;
     end_flight(b, s);
-    b->status.down.delivered++;
-    b->status.down.queued--;
+    account_down(b, s, m->class, (struct bridge_account){.delivered = 1, .queued = 0 - 1ull});
     queue_forget(b, &s->queue, m, !exactly_once);
     downlink_pump(b, s);
 }
@@ -601,9 +595,10 @@ void downlink_rename(struct bridge *b)
 void downlink_forget_all(struct bridge *b, struct session *s)
 {
     end_flight(b, s);
-    const uint64_t count = queue_count(&s->queue);
-    b->status.down.dropped += count;
-    b->status.down.queued -= count;
+    for (uint8_t i = 0; i < BRIDGE_CLASSES_MAX; i++) {
+        const uint32_t count = s->class_queued[i];
+        account_down(b, s, i, (struct bridge_account){.dropped = count, .queued = 0ull - count});
+    }
     queue_clear(b, &s->queue);
 }
 

@@ -53,37 +53,41 @@ struct waiting_view {
     void *ctx;
 };
 
-static void show_queue(const struct waiting_view *v, const struct queue *q, bool up,
-                       struct sn_bytes client, uint32_t undecided)
+static void add_queue(struct bridge_waiting *w, const struct queue *q)
 {
-    struct bridge_waiting w = {
-        .up = up,
-        .client = client,
-        .count = queue_count(q),
-        .in_memory = q->in_memory,
-        .oldest_ms = q->head == NULL ? 0 : q->head->received_ms,
-        .undecided = undecided,
-    };
+    w->count += queue_count(q);
+    w->in_memory += q->in_memory;
+    if (q->head != NULL && (w->oldest_ms == 0 || q->head->received_ms < w->oldest_ms))
+        w->oldest_ms = q->head->received_ms;
     for (const struct message *m = q->head; m != NULL; m = m->next)
-        w.bytes += m->len;
-    v->fn(v->ctx, &w);
+        w->bytes += m->len;
 }
 
 static void show_session(void *ctx, const struct bridge *b, const struct session *s)
 {
+    const struct waiting_view *v = ctx;
+    struct bridge_waiting w = {.client = blob_bytes(s->client_id), .undecided = s->flying != NULL};
     (void)b;
-    const struct upstream *own = s->own;
-    if (own != NULL && queue_count(&own->queue) > 0)
-        show_queue(ctx, &own->queue, true, blob_bytes(s->client_id),
-                   own->inflight + own->inflight0);
-    if (queue_count(&s->queue) > 0)
-        show_queue(ctx, &s->queue, false, blob_bytes(s->client_id), s->flying != NULL);
+    if (s->own != NULL && s->own->waiting > 0) {
+        struct bridge_waiting own = {.up = true,
+                                     .client = blob_bytes(s->client_id),
+                                     .undecided = s->own->inflight + s->own->inflight0};
+        add_queue(&own, &s->own->queue);
+        v->fn(v->ctx, &own);
+    }
+    add_queue(&w, &s->queue);
+    if (w.count > 0)
+        v->fn(v->ctx, &w);
 }
 
 void bridge_each_waiting(const struct bridge *b, bridge_waiting_fn *fn, void *ctx)
 {
     struct waiting_view view = {.fn = fn, .ctx = ctx};
     const struct upstream *u = &b->shared;
-    show_queue(&view, &u->queue, true, sn_bytes(NULL, 0), u->inflight + u->inflight0);
+    struct bridge_waiting w = {.up = true, .undecided = u->inflight + u->inflight0};
+    add_queue(&w, &u->queue);
+    for (uint32_t i = 1; i < lanes_count(u); i++)
+        add_queue(&w, &u->lanes[i - 1]);
+    fn(ctx, &w);
     each_session(b, show_session, &view);
 }

@@ -170,13 +170,14 @@ bool queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event 
     /* The disk says that there is no more, and nothing was added meanwhile. */
     if (event->fetched.end && q->on_disk > 0 && q->disk_last <= q->fetch_last) {
         bridge_note(b, BRIDGE_NOTE_ROWS_MISSING, queue_owner(b, q), sn_bytes(NULL, 0), q->on_disk);
-        struct bridge_account *account =
-            bridge_queue_is_up(q->id) ? &b->status.up : &b->status.down;
-        account->dropped += q->on_disk;
-        account->queued -= q->on_disk;
         struct upstream *u = upstream_with_queue(b, q->id);
-        if (u != NULL)
+        if (u != NULL) {
+            account_missing_up(b, q->on_disk);
             lanes_missing(u, q);
+        } else {
+            account_missing_down(b, clients_find_number(b, bridge_queue_session(q->id)),
+                                 q->on_disk);
+        }
         q->on_disk = 0;
     }
     return true;

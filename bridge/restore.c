@@ -9,18 +9,23 @@
  *
  *   SESSION  version u8 = 1, state u8, clean u8, keepalive_s u16, sleep_s u16,
  *            heard_ms u64, next_tid u16, client id, link name, address,
- *            has node u8, node
+ *            has node u8, node, account from it and to it (see ACCOUNT)
  *   WILL     version u8 = 1, qos u8, retain u8, topic, message
  *   TOPIC    name (to the end)
  *   FILTER   qos u8, filter (to the end)
  *   ACCOUNT  version u8 = 1, then accepted, delivered, expired, dropped u64,
- *            first from sensors, then to sensors
+ *            first from sensors, then to sensors; then for each class u8 = 1, its
+ *            name, and the same; then for each link u8 = 2, its number u8, its
+ *            name, and the same; u8 = 0
  */
-#define VERSION     1
-#define ACCOUNT_MS  60000 /* how old the account on the disk may be while it changes */
-#define VALUE_MAX   (SN_PACKET_MAX + 64)
-#define TEXT_MAX    UINT16_MAX
-#define ADDRESS_MAX RADIO_ADDRESS_SIZE
+#define VERSION          1
+#define ACCOUNT_END      0
+#define ACCOUNT_OF_CLASS 1
+#define ACCOUNT_OF_LINK  2
+#define ACCOUNT_MS       60000 /* how old the account on the disk may be while it changes */
+#define VALUE_MAX        (SN_PACKET_MAX + 64)
+#define TEXT_MAX         UINT16_MAX
+#define ADDRESS_MAX      RADIO_ADDRESS_SIZE
 
 static void write_text(struct sn_writer *w, struct sn_bytes text)
 {
@@ -53,6 +58,36 @@ static uint64_t save(struct bridge *b, uint32_t session, enum bridge_record_kind
     return ticket;
 }
 
+static void write_account(struct sn_writer *w, const struct bridge_account *a)
+{
+    sn_write_u64(w, a->accepted);
+    sn_write_u64(w, a->delivered);
+    sn_write_u64(w, a->expired);
+    sn_write_u64(w, a->dropped);
+}
+
+static void write_accounts(struct sn_writer *w, const struct bridge_accounts *a)
+{
+    write_account(w, &a->up);
+    write_account(w, &a->down);
+}
+
+static struct bridge_account read_account(struct sn_reader *r)
+{
+    struct bridge_account a = {.accepted = sn_read_u64(r)};
+    a.delivered = sn_read_u64(r);
+    a.expired = sn_read_u64(r);
+    a.dropped = sn_read_u64(r);
+    return a;
+}
+
+static struct bridge_accounts read_accounts(struct sn_reader *r)
+{
+    struct bridge_accounts a = {.up = read_account(r)};
+    a.down = read_account(r);
+    return a;
+}
+
 uint64_t save_session(struct bridge *b, struct session *s, bool lazy)
 {
     struct sn_writer w = sn_writer(b->scratch, sizeof(b->scratch));
@@ -69,6 +104,8 @@ uint64_t save_session(struct bridge *b, struct session *s, bool lazy)
     write_text(&w, sn_bytes(s->address.bytes, s->address.len));
     sn_write_u8(&w, s->node != NULL);
     write_text(&w, blob_bytes(s->node));
+    write_accounts(&w, &s->account);
+    s->account_changed = false;
     s->on_disk = true;
     s->saved_ms = s->sn.heard_ms;
     return save(b, s->number, BRIDGE_RECORD_SESSION, 0, &w, lazy);
@@ -109,14 +146,6 @@ uint64_t save_subscription(struct bridge *b, const struct subscription *sub)
     return save(b, sub->session->number, BRIDGE_RECORD_FILTER, sub->key, &w, false);
 }
 
-static void write_account(struct sn_writer *w, const struct bridge_account *a)
-{
-    sn_write_u64(w, a->accepted);
-    sn_write_u64(w, a->delivered);
-    sn_write_u64(w, a->expired);
-    sn_write_u64(w, a->dropped);
-}
-
 /* What is queued follows from the queues. */
 static bool is_same(const struct bridge_account *a, const struct bridge_account *b)
 {
@@ -133,10 +162,33 @@ void save_account_now(struct bridge *b)
     sn_write_u8(&w, VERSION);
     write_account(&w, &b->status.up);
     write_account(&w, &b->status.down);
+    for (uint8_t i = 0; i < b->config->class_count || i == 0; i++) {
+        sn_write_u8(&w, ACCOUNT_OF_CLASS);
+        write_text(&w, sn_bytes_text(classes_at(b->config, i)->name));
+        write_accounts(&w, &b->status.classes[i]);
+    }
+    for (size_t i = 0; i < b->config->link_count; i++) {
+        sn_write_u8(&w, ACCOUNT_OF_LINK);
+        sn_write_u8(&w, b->links[i].number);
+        write_text(&w, sn_bytes_text(b->links[i].config->name));
+        write_accounts(&w, &b->status.links[i]);
+    }
+    sn_write_u8(&w, ACCOUNT_END);
     b->saved_up = b->status.up;
     b->saved_down = b->status.down;
     b->account_ms = b->now_ms;
     save(b, 0, BRIDGE_RECORD_ACCOUNT, 0, &w, true);
+}
+
+void save_accounts_of_sessions(struct bridge *b)
+{
+    for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++) {
+        for (struct table_link *l = b->sessions_by_number.buckets[i]; l != NULL; l = l->next) {
+            struct session *s = TABLE_ENTRY(l, struct session, by_number);
+            if (s->on_disk && s->account_changed)
+                save_session(b, s, true);
+        }
+    }
 }
 
 void save_account(struct bridge *b)
@@ -177,6 +229,19 @@ static uint16_t link_by_name(const struct bridge *b, struct sn_bytes name)
     return UINT16_MAX;
 }
 
+/* The lowest number that no link has, and that is not this one. */
+static uint8_t free_link_number(const struct bridge *b, uint8_t other)
+{
+    uint8_t number = 1;
+    for (size_t i = 0; i < b->config->link_count; i++) {
+        if (b->links[i].number == number || number == other) {
+            number++;
+            i = SIZE_MAX; /* from the beginning */
+        }
+    }
+    return number;
+}
+
 static bool restore_session(struct bridge *b, const struct bridge_record *r)
 {
     struct sn_reader in = sn_reader(r->value);
@@ -192,6 +257,7 @@ static bool restore_session(struct bridge *b, const struct bridge_record *r)
     const struct sn_bytes address = read_text(&in);
     const bool has_node = sn_read_u8(&in) != 0;
     const struct sn_bytes node = read_text(&in);
+    const struct bridge_accounts account = read_accounts(&in);
     if (in.failed || version != VERSION || state > SN_LOST || address.len > ADDRESS_MAX ||
         client_id.len == 0 || r->session == 0 || r->session > BRIDGE_SESSION_MAX ||
         clients_find_id(b, client_id) != NULL || clients_find_number(b, r->session) != NULL ||
@@ -212,6 +278,7 @@ static bool restore_session(struct bridge *b, const struct bridge_record *r)
     s->on_disk = true;
     s->next_tid = next_tid;
     s->saved_ms = heard_ms;
+    s->account = account;
     s->sn.keepalive_s = keepalive_s;
     s->sn.sleep_s = sleep_s;
     s->sn.heard_ms = heard_ms < b->now_ms ? heard_ms : b->now_ms;
@@ -267,23 +334,52 @@ static bool restore_filter(struct bridge *b, struct session *s, const struct bri
     return true;
 }
 
+static void restore_class_account(struct bridge *b, struct sn_bytes name,
+                                  const struct bridge_accounts *a)
+{
+    for (uint8_t i = 0; i < b->config->class_count || i == 0; i++)
+        if (sn_bytes_equal(sn_bytes_text(classes_at(b->config, i)->name), name))
+            b->status.classes[i] = *a;
+}
+
+/* Rows know links by numbers, which stay with the names: whoever had this number
+ * takes the one that is free now. */
+static void restore_link_account(struct bridge *b, struct sn_bytes name, uint8_t number,
+                                 const struct bridge_accounts *a)
+{
+    const uint16_t link = link_by_name(b, name);
+    for (size_t i = 0; i < b->config->link_count; i++)
+        if (b->links[i].number == number)
+            b->links[i].number =
+                link == UINT16_MAX ? free_link_number(b, number) : b->links[link].number;
+    if (link == UINT16_MAX)
+        return;
+    b->links[link].number = number;
+    b->status.links[link] = *a;
+}
+
 static bool restore_account(struct bridge *b, struct sn_bytes value)
 {
     struct sn_reader in = sn_reader(value);
     const uint8_t version = sn_read_u8(&in);
-    struct bridge_account read[2];
-    for (int i = 0; i < 2; i++)
-        read[i] = (struct bridge_account){
-            .accepted = sn_read_u64(&in),
-            .delivered = sn_read_u64(&in),
-            .expired = sn_read_u64(&in),
-            .dropped = sn_read_u64(&in),
-        };
+    const struct bridge_accounts all = read_accounts(&in);
     if (in.failed || version != VERSION)
         return false;
-    b->status.up = read[0];
-    b->status.down = read[1];
-    return true;
+    b->status.up = all.up;
+    b->status.down = all.down;
+    for (;;) {
+        const uint8_t what = sn_read_u8(&in);
+        const uint8_t number = what == ACCOUNT_OF_LINK ? sn_read_u8(&in) : 0;
+        const struct sn_bytes name = what == ACCOUNT_END ? sn_bytes(NULL, 0) : read_text(&in);
+        const struct bridge_accounts a =
+            what == ACCOUNT_END ? (struct bridge_accounts){0} : read_accounts(&in);
+        if (in.failed || what == ACCOUNT_END || what > ACCOUNT_OF_LINK)
+            return !in.failed && what == ACCOUNT_END;
+        if (what == ACCOUNT_OF_CLASS)
+            restore_class_account(b, name, &a);
+        else
+            restore_link_account(b, name, number, &a);
+    }
 }
 
 /* What belongs to a session that could not be read stays on the disk for a human
@@ -336,8 +432,15 @@ static struct queue *queue_of(struct bridge *b, uint32_t id)
 void restore_waiting(struct bridge *b, const struct bridge_event *event)
 {
     const uint32_t id = event->waiting.queue;
-    if (queue_of(b, id) != NULL && bridge_queue_is_up(id))
-        lanes_restore(b, upstream_with_queue(b, id), event);
+    const struct bridge_account queued = {.queued = 1};
+    if (queue_of(b, id) == NULL)
+        return;
+    if (!bridge_queue_is_up(id)) {
+        account_down(b, clients_find_number(b, id), event->waiting.class, queued);
+        return;
+    }
+    account_up(b, event->waiting.session, event->waiting.class, event->waiting.link, queued);
+    lanes_restore(b, upstream_with_queue(b, id), event);
 }
 
 void restore_queue(struct bridge *b, const struct bridge_event *event)
@@ -351,10 +454,6 @@ void restore_queue(struct bridge *b, const struct bridge_event *event)
     q->on_disk = event->queue.count;
     q->disk_from = event->queue.first;
     q->disk_last = event->queue.last;
-    if (bridge_queue_is_up(q->id))
-        b->status.up.queued += event->queue.count;
-    else
-        b->status.down.queued += event->queue.count;
 }
 
 void restore_open(struct bridge *b, const struct bridge_event *event)
@@ -370,14 +469,6 @@ void restore_open(struct bridge *b, const struct bridge_event *event)
     e->delivered = (event->open.flags & BRIDGE_FLAG_DELIVERED) != 0;
     if (event->open.topic.len > 0)
         e->hash = exchange_hash(b, event->open.topic, event->open.payload);
-}
-
-static void account_balance(struct bridge_account *a)
-{
-    /* The account is written now and then, the queues at once: what was accepted
-     * and delivered in between is counted here as accepted, so that it adds up. */
-    const uint64_t ended = a->delivered + a->expired + a->dropped;
-    a->accepted = ended + a->queued;
 }
 
 /* Silence while we were away is not the client's. It gets a fifth of its time,
@@ -414,8 +505,7 @@ static void resume(struct bridge *b, struct session *s)
 
 void restore_start(struct bridge *b)
 {
-    account_balance(&b->status.up);
-    account_balance(&b->status.down);
+    account_balance(b);
     b->saved_up = b->status.up;
     b->saved_down = b->status.down;
     b->account_ms = b->now_ms;

@@ -225,8 +225,8 @@ static struct message *enqueue(struct bridge *b, struct upstream *u, struct name
     if (m->qos == 0 && kept == NULL)
         return NULL;
     lanes_entered(u, q, topic, m->payload.len);
-    b->status.up.accepted++;
-    b->status.up.queued++;
+    account_up(b, m->session, m->class, m->link,
+               (struct bridge_account){.accepted = 1, .queued = 1});
     if (m->qos == 0)
         u->qos0_waiting++;
     if (kept != NULL)
@@ -243,8 +243,8 @@ static void publish_qos0(struct bridge *b, struct upstream *u, struct session *s
     m->seq = bridge_next_seq(b);
     if (u->qos0_waiting >= limit || enqueue(b, u, topic, m) == NULL) {
         bridge_note(b, BRIDGE_NOTE_UP_DROPPED_QOS0, s, m->topic, 0);
-        b->status.up.accepted++;
-        b->status.up.dropped++;
+        account_up(b, m->session, m->class, m->link,
+                   (struct bridge_account){.accepted = 1, .dropped = 1});
         return;
     }
     uplink_pump(b, u);
@@ -296,6 +296,8 @@ static struct exchange *open_exchange(struct bridge *b, const struct upstream *u
                                                   .topic = topic,
                                                   .queue = m->queue,
                                                   .bytes = (uint32_t)m->payload.len,
+                                                  .class = m->class,
+                                                  .link = m->link,
                                                   .session = s->number,
                                                   .mid = m->mid})) {
         exchanges_remove(b, e);
@@ -364,6 +366,7 @@ void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer
         .received_ms = b->now_ms,
         .expires_ms = classes_expires_ms(classes_at(b->config, class), b->now_ms, 0, 0),
         .class = class,
+        .link = b->links[peer->link].number,
         .qos = anonymous ? 0 : (uint8_t)p->publish.qos,
         .flags = p->publish.retain ? BRIDGE_FLAG_RETAIN : 0,
         .mid = p->publish.mid,
@@ -388,6 +391,7 @@ void uplink_will(struct bridge *b, const struct session *s)
         .received_ms = b->now_ms,
         .expires_ms = classes_expires_ms(classes_at(b->config, class), b->now_ms, 0, 0),
         .class = class,
+        .link = s->link == UINT16_MAX ? 0 : b->links[s->link].number,
         .qos = s->will.qos,
         /* Nobody will release it: a QoS 2 will is complete as it is. */
         .flags = (uint8_t)(BRIDGE_FLAG_RELEASED | (s->will.retain ? BRIDGE_FLAG_RETAIN : 0)),
@@ -396,8 +400,8 @@ void uplink_will(struct bridge *b, const struct session *s)
     };
     if (m.qos == 0 ? enqueue(b, u, s->will.topic, &m) == NULL : is_full(b, u)) {
         bridge_note(b, BRIDGE_NOTE_UP_CONGESTION, s, m.topic, 0);
-        b->status.up.accepted++;
-        b->status.up.dropped++;
+        account_up(b, m.session, m.class, m.link,
+                   (struct bridge_account){.accepted = 1, .dropped = 1});
     } else if (m.qos > 0) {
         enqueue(b, u, s->will.topic, &m);
     }
@@ -488,8 +492,8 @@ void uplink_failed(struct bridge *b, const struct await *a)
         queue_remove(b, q, m);
     else
         q->on_disk--;
-    b->status.up.accepted--;
-    b->status.up.queued--;
+    account_up(b, a->session, a->class, a->link,
+               (struct bridge_account){.accepted = 0 - 1ull, .queued = 0 - 1ull});
 }
 
 /* ---- to the broker -------------------------------------------------------------------------- */
@@ -506,12 +510,14 @@ static void answer_exchange(struct bridge *b, struct exchange *e, uint8_t code)
     exchanges_remove(b, e);
 }
 
-/* The message is done with, one way or another. */
-static void settle(struct bridge *b, struct upstream *u, struct message *m, uint8_t code)
+/* The message is done with, one way or another: code is the broker's, or 0. */
+static void settle(struct bridge *b, struct upstream *u, struct message *m, uint8_t code,
+                   struct bridge_account outcome)
 {
     struct exchange *e = m->exchange;
     struct queue *q = m->queue;
-    b->status.up.queued--;
+    outcome.queued = 0 - 1ull;
+    account_up(b, m->session, m->class, m->link, outcome);
     lanes_left(b, u, q, m->topic, m->len);
     if (m->qos == 0)
         u->qos0_waiting--;
@@ -531,8 +537,7 @@ static void drop_expired(struct bridge *b, struct upstream *u, struct message *m
 {
     bridge_note(b, BRIDGE_NOTE_UP_EXPIRED, clients_find_number(b, m->session), name_bytes(m->topic),
                 b->now_ms - m->received_ms);
-    b->status.up.expired++;
-    settle(b, u, m, 0);
+    settle(b, u, m, 0, (struct bridge_account){.expired = 1});
 }
 
 /* What the broker may keep it for: at least a second, for it has not expired. */
@@ -552,11 +557,10 @@ static void publish(struct bridge *b, struct upstream *u, struct message *m)
         u->inflight0++;
     else
         u->inflight++;
-    const struct session *s = clients_find_number(b, m->session);
     struct bridge_action a = {.type = BRIDGE_DO_PUBLISH,
                               .publish = {.conn = u->conn,
                                           .expiry_s = expiry_left_s(b, m),
-                                          .link = s == NULL ? UINT16_MAX : s->link,
+                                          .link = account_link(b, m->link),
                                           .message = queue_message(m->queue, m)}};
     if (a.publish.message.qos > u->max_qos)
         a.publish.message.qos = u->max_qos;
@@ -611,6 +615,7 @@ void uplink_fetched(struct bridge *b, struct upstream *u, const struct bridge_ev
     if (!queue_fetched(b, q, event) && upstream_is_up(u))
         timers_set(&b->timers, &u->timer, q->starved_until_ms);
     lanes_recount(b, u);
+    account_mend(b);
     /* Open exchanges go on with their message in memory again. */
     for (size_t i = 0; i < event->fetched.count; i++) {
         const struct bridge_message *from = &event->fetched.messages[i];
@@ -637,14 +642,11 @@ void uplink_delivered(struct bridge *b, struct upstream *u, uint64_t seq, uint8_
         u->inflight0--;
     else if (m->published)
         u->inflight--;
-    if (code >= REFUSED) {
+    const bool refused = code >= REFUSED;
+    if (refused)
         bridge_note(b, BRIDGE_NOTE_UP_REFUSED_BY_BROKER, clients_find_number(b, m->session),
                     name_bytes(m->topic), code);
-        b->status.up.dropped++;
-    } else {
-        b->status.up.delivered++;
-    }
-    settle(b, u, m, code);
+    settle(b, u, m, code, (struct bridge_account){.delivered = !refused, .dropped = refused});
     uplink_pump(b, u);
     upstream_settled(b, u);
 }
@@ -655,8 +657,7 @@ static void take_back(struct bridge *b, struct upstream *u, struct message *m)
     if (m->qos == 0) { /* at most once: perhaps it arrived, it is not sent again */
         bridge_note(b, BRIDGE_NOTE_UP_DROPPED_QOS0, clients_find_number(b, m->session),
                     name_bytes(m->topic), 0);
-        b->status.up.dropped++;
-        settle(b, u, m, 0);
+        settle(b, u, m, 0, (struct bridge_account){.dropped = 1});
     }
 }
 

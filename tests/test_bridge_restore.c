@@ -138,6 +138,7 @@ static void the_account_survives_a_restart(void **state)
             "stored\n"
             "    accept 2\n"
             "stop\n"
+            "    save session 1 lazy\n"
             "    save account lazy\n"
             "kill\n"
             "    fetch for 1 from 11\n"
@@ -145,6 +146,15 @@ static void the_account_survives_a_restart(void **state)
             "    connect broker\n");
     struct bridge_status s;
     rig_status(r, &s);
+    assert_int_equal(s.classes[0].up.delivered, 1);
+    assert_int_equal(s.classes[0].down.delivered, 1);
+    assert_int_equal(s.links[0].up.accepted, 1);
+    assert_int_equal(s.links[0].down.queued, 1);
+    assert_int_equal(s.links[1].up.accepted + s.links[1].down.accepted, 0);
+    const struct session *a = clients_find_id(rig_bridge(r), sn_bytes_text("a"));
+    assert_int_equal(a->account.up.delivered, 1);
+    assert_int_equal(a->account.down.accepted, 2);
+    assert_int_equal(a->account.down.delivered, 1);
     assert_int_equal(s.up.accepted, 1);
     assert_int_equal(s.up.delivered, 1);
     assert_int_equal(s.down.accepted, 2);

@@ -332,13 +332,25 @@ class Bridge(Process):
     def check_account(self):
         """Nothing vanishes: what was accepted is delivered, expired, dropped or queued."""
         status = self.status()
-        for direction in ("up", "down"):
-            account = dict(status[direction])
-            accepted = account.pop("accepted")
-            assert accepted == sum(account.values()), "the account does not add up: %s %s" % (
-                direction,
-                status[direction],
-            )
+        by_class = status["classes"]
+        by_link = {name: link["account"] for name, link in status["links"].items()}
+        by_link["(no link)"] = status["no_link"]
+        clients = json.loads(self.ask("clients", "--json").stdout)
+        by_client = {client["client"]: client["account"] for client in clients}
+        for parts in ({"all": status}, by_class, by_link, by_client):
+            for name, part in parts.items():
+                for direction in ("up", "down"):
+                    account = dict(part[direction])
+                    accepted = account.pop("accepted")
+                    assert accepted == sum(account.values()), (
+                        "the account of %s does not add up: %s %s"
+                        % (name, direction, part[direction])
+                    )
+        for parts in (by_class, by_link):
+            for direction in ("up", "down"):
+                for what in ("accepted", "queued"):
+                    total = sum(part[direction][what] for part in parts.values())
+                    assert total == status[direction][what], (direction, what, parts, status)
 
     def stop(self, seconds=PATIENCE):
         code = self.end(signal.SIGTERM, seconds)

@@ -123,5 +123,42 @@ def test_what_expired_during_an_outage_is_dropped_and_counted(env):
     assert up["expired"] == 5 and up["delivered"] == 1, json.dumps(up)
 
 
+def test_the_account_by_class_link_and_client_outlives_restarts(env):
+    port = free_port(socket.SOCK_DGRAM)
+    other = free_port(socket.SOCK_DGRAM)
+    broker = env.broker()
+    links = udp_link(port, name="roof") + udp_link(other, name="yard")
+    bridge = env.bridge(env.config(broker, CLASSES + links))
+    bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
+    for number in range(3):
+        env.run("snpub", "-p", port, "-c", "-i", "s1", "-t", "alarm/1", "-q", 1, "-m", number)
+        env.run("snpub", "-p", other, "-c", "-i", "s2", "-t", "plant/1", "-q", 2, "-m", number)
+    bridge.wait_until_delivered()
+    for clean in (True, False):
+        bridge.check_account()
+        before = bridge.status()
+        if clean:
+            bridge.stop()
+        else:
+            broker.end()
+            bridge.wait_for_status(lambda s: not s["broker_up"], "the broker is missed")
+            env.run("snpub", "-p", port, "-c", "-i", "s1", "-t", "alarm/1", "-q", 1, "-m", "x")
+            bridge.kill()
+        bridge.start()
+        bridge.wait_until_ready()
+        bridge.check_account()
+        after = bridge.status()
+        queued = 0 if clean else 1
+        assert after["classes"]["alarm"]["up"]["queued"] == queued, after
+        assert after["links"]["roof"]["account"]["up"]["queued"] == queued, after
+        if clean:
+            assert after["classes"] == before["classes"], (before, after)
+            for name in ("roof", "yard"):
+                assert after["links"][name]["account"] == before["links"][name]["account"]
+    clients = {c["client"]: c["account"] for c in json.loads(bridge.ask("clients", "--json").stdout)}
+    assert clients["s1"]["up"]["delivered"] == 3 and clients["s1"]["up"]["queued"] == 1, clients
+    assert clients["s2"]["up"]["delivered"] == 3, clients
+
+
 if __name__ == "__main__":
     main()
