@@ -89,6 +89,10 @@ void account_missing_down(struct bridge *b, struct session *s, uint64_t on_disk)
     memcpy(lost, s->class_queued, sizeof(lost));
     for (const struct message *m = s->queue.head; m != NULL; m = m->next)
         lost[in_range(m->class)]--;
+    uint64_t bytes = 0;
+    for (const struct message *m = s->queue.head; m != NULL; m = m->next)
+        bytes += m->len;
+    s->queue.bytes = bytes;
     uint64_t sum = 0;
     for (uint8_t i = 0; i < BRIDGE_CLASSES_MAX; i++) {
         sum += lost[i];
@@ -104,6 +108,12 @@ void account_missing_up(struct bridge *b, uint64_t count)
 {
     add(&b->status.up, &(struct bridge_account){.dropped = count, .queued = 0 - count});
     b->missing_up += count;
+}
+
+void account_bytes(struct bridge *b, uint8_t class, uint64_t change)
+{
+    b->up_bytes += change;
+    b->class_bytes[in_range(class)] += change;
 }
 
 static void give_up(struct bridge_account *a, uint64_t found)
@@ -135,6 +145,7 @@ static void sum_disk(struct bridge *b, struct upstream *u, void *ctx)
 
 struct found {
     uint64_t classes[BRIDGE_CLASSES_MAX];
+    uint64_t bytes[BRIDGE_CLASSES_MAX];
     uint64_t links[BRIDGE_LINKS_MAX + 1];
 };
 
@@ -145,6 +156,7 @@ static void sum_memory(struct bridge *b, struct upstream *u, void *ctx)
         for (const struct message *m = lanes_at(u, i)->head; m != NULL; m = m->next) {
             struct session *s = m->session == 0 ? NULL : clients_find_number(b, m->session);
             found->classes[in_range(m->class)]++;
+            found->bytes[in_range(m->class)] += m->len;
             found->links[by_number(b, m->link)]++;
             if (s != NULL)
                 s->found++;
@@ -165,6 +177,7 @@ void account_mend(struct bridge *b)
     each_upstream(b, sum_memory, &found);
     for (size_t i = 0; i < BRIDGE_CLASSES_MAX; i++)
         give_up(&b->status.classes[i].up, found.classes[i]);
+    memcpy(b->class_bytes, found.bytes, sizeof(b->class_bytes));
     for (size_t i = 0; i <= BRIDGE_LINKS_MAX; i++)
         give_up(&b->status.links[i].up, found.links[i]);
     for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++)

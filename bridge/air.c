@@ -132,15 +132,10 @@ static uint64_t key_of(const struct session *s, const struct sn_packet *p, bool 
 
 static uint8_t priority_of(enum air_class class)
 {
-    switch (class) {
-    case AIR_ACK:
+    if (class == AIR_ACK)
         return RADIO_PACER_ACK;
-    case AIR_CONTROL:
-        return RADIO_PACER_CONTROL;
-    case AIR_MESSAGE:
-        break;
-    }
-    return RADIO_PACER_CLASS(3);
+    return class == AIR_CONTROL ? RADIO_PACER_CONTROL
+                                : (uint8_t)RADIO_PACER_CLASS((unsigned)(class - AIR_MESSAGE));
 }
 
 static void put(struct bridge *b, uint16_t link, uint8_t priority, uint64_t key,

@@ -88,6 +88,7 @@ struct bridge *bridge_init(void *memory, size_t size, const struct bridge_config
     b->random = c->seed | 1;
     upstream_init(&b->shared, 0);
     lanes_init(b, &b->shared, b->shared_lanes);
+    b->sweep_ms = BRIDGE_NEVER;
     b->status.memory_size = size;
     air_init(b, air);
     if (!arena_init(&b->arena, l.at, size - l.size) || !predefined_change(b, c))
@@ -362,6 +363,10 @@ static void start(struct bridge *b, const struct bridge_event *event)
 
 static void fetched(struct bridge *b, const struct bridge_event *event)
 {
+    if (event->fetched.which == BRIDGE_FETCH_EXPIRED) {
+        sweep_fetched(b, event);
+        return;
+    }
     struct upstream *u = upstream_with_queue(b, event->fetched.queue);
     if (u != NULL) {
         uplink_fetched(b, u, event);
@@ -391,6 +396,7 @@ static void run_timers(struct bridge *b)
     for (uint16_t i = 0; i < b->config->link_count; i++)
         air_pump(b, i);
     discover_due(b);
+    sweep_due(b);
 }
 
 /* What happened on a connection that is gone meanwhile is of no concern. */
@@ -488,8 +494,10 @@ uint64_t bridge_deadline(const struct bridge *b)
     const uint64_t timers = timers_next(&b->timers);
     const uint64_t air = air_deadline(b);
     const uint64_t advertise = b->started ? discover_deadline(b) : BRIDGE_NEVER;
-    const uint64_t due = timers < air ? timers : air;
-    return due < advertise ? due : advertise;
+    const uint64_t sweep = b->sweeping || !b->started ? BRIDGE_NEVER : b->sweep_ms;
+    uint64_t due = timers < air ? timers : air;
+    due = due < advertise ? due : advertise;
+    return due < sweep ? due : sweep;
 }
 
 static const char *connection_name(const struct session *s)

@@ -162,6 +162,7 @@ struct bridge_event {
             uint32_t session;
             uint8_t class;
             uint8_t link;
+            uint64_t expires_ms;
             struct sn_bytes topic;
             uint64_t bytes; /* of its payload */
         } waiting;
@@ -370,12 +371,14 @@ enum bridge_keep {
 /* A class of messages, by topic. Class 0 holds what no other matches. */
 struct bridge_class_config {
     const char *name;
-    const char *topics; /* filters, see classes.h; NULL in class 0 */
-    uint8_t priority;   /* 0 goes first, to 7 */
-    uint8_t keep;       /* enum bridge_keep */
-    uint32_t expire_s;  /* messages are dropped when they have waited so long; 0: never */
-    bool live;          /* new messages to the broker do not wait for older ones of their topic */
-    bool newest;        /* with live: what waits is sent from the newest back */
+    const char *topics;    /* filters, see classes.h; NULL in class 0 */
+    uint8_t priority;      /* 0 goes first, to 7 */
+    uint8_t keep;          /* enum bridge_keep */
+    uint32_t expire_s;     /* messages are dropped when they have waited so long; 0: never */
+    uint64_t max_messages; /* to the broker that wait; 0: no limit of its own */
+    uint64_t max_bytes;    /* of their payloads; 0: likewise */
+    bool live;   /* new messages to the broker do not wait for older ones of their topic */
+    bool newest; /* with live: what waits is sent from the newest back */
 };
 
 struct bridge_predefined {
@@ -400,7 +403,11 @@ struct bridge_config {
     uint32_t max_topics;        /* topic ids of one client */
     uint32_t max_subscriptions; /* of one client */
     uint32_t max_queue;         /* messages waiting for one client */
+    uint64_t max_queue_bytes;   /* and octets of their payloads; 0: no limit */
+    uint32_t max_queue_age_s;   /* they are dropped when they have waited so long; 0: never */
     uint64_t max_backlog;       /* messages waiting for the broker */
+    uint64_t max_backlog_bytes; /* as above */
+    uint32_t max_backlog_age_s;
     uint32_t max_live;          /* of these, how many are kept in memory */
     uint8_t live_share;         /* of 100 messages to the broker, while there is a backlog too */
     uint16_t max_client_id;     /* octets */

@@ -9,6 +9,7 @@ struct sums {
     uint64_t name_refs;
     uint64_t up_queued;
     uint64_t down_queued;
+    uint64_t up_bytes;
     uint64_t waiting; /* in backlogs, as names should know */
     uint32_t clients;
     uint32_t active;
@@ -116,6 +117,7 @@ static void uplink(const struct bridge *b, struct sums *sums, const struct upstr
     sums->waiting += u->missing;
     sums->waiting -= u->untracked;
     sums->up_queued += all.waiting;
+    sums->up_bytes += all.bytes;
 }
 
 /* ---- filters ------------------------------------------------------------------------- */
@@ -298,6 +300,10 @@ static void session(const struct bridge *b, struct sums *sums, const struct sess
     uint64_t classes = 0;
     for (size_t i = 0; i < BRIDGE_CLASSES_MAX; i++)
         classes += s->class_queued[i];
+    uint64_t bytes = 0;
+    for (const struct message *m = s->queue.head; m != NULL; m = m->next)
+        bytes += m->len;
+    assert(s->queue.bytes == bytes || (s->queue.on_disk > 0 && s->queue.bytes >= bytes));
     assert(classes == queue_count(&s->queue) && s->account.down.queued == classes);
     if (b->started) {
         account(&s->account.up);
@@ -402,6 +408,10 @@ static void accounts(const struct bridge *b)
         up[1] += b->status.links[i].up.queued;
         down[1] += b->status.links[i].down.queued;
     }
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < BRIDGE_CLASSES_MAX; i++)
+        bytes += b->class_bytes[i];
+    assert(bytes == b->up_bytes || b->missing_up > 0);
     for (int i = 0; i < 2; i++)
         assert(up[i] == b->status.up.queued + b->missing_up && down[i] == b->status.down.queued);
 }
@@ -418,6 +428,7 @@ void bridge_check(const struct bridge *b)
     air(b, &sums);
     if (b->started) {
         accounts(b);
+        assert(sums.up_bytes == b->up_bytes);
     }
 
     for (uint32_t i = 0; i <= b->predefined_by_tid.mask; i++) {

@@ -14,6 +14,7 @@
  *   downlink.c    messages from the broker to sensors
  *   queue.c       messages in order: the head in memory, the rest on disk
  *   account.c     what became of messages, by class, link and client
+ *   sweep.c       messages on the disk that have expired
  *   await.c       what is to be said once the disk has something
  *   air.c         frames on their way out, at the pace the link carries
  *   discover.c    ADVERTISE, SEARCHGW, GWINFO; forwarders
@@ -521,6 +522,10 @@ struct bridge {
     struct await *await_last;
 
     struct bridge_status status;
+    uint64_t up_bytes;                        /* payloads of messages that wait for the broker */
+    uint64_t class_bytes[BRIDGE_CLASSES_MAX]; /* the same by class */
+    uint64_t sweep_ms;                        /* when the disk is asked for expired messages */
+    bool sweeping;                            /* it has been asked */
     uint64_t missing_up; /* messages that classes, links and clients still count as queued */
     struct bridge_account saved_up; /* as the disk has it */
     struct bridge_account saved_down;
@@ -712,6 +717,9 @@ void uplink_failed(struct bridge *b, const struct await *a);
 void uplink_delivered(struct bridge *b, struct upstream *u, uint64_t seq, uint8_t code);
 void uplink_fetched(struct bridge *b, struct upstream *u, const struct bridge_event *event);
 void uplink_down(struct bridge *b, struct upstream *u);
+/* A message on disk only, no FETCH of whose queue is under way: expired, or too many. */
+void uplink_drop_row(struct bridge *b, struct upstream *u, struct queue *q,
+                     const struct bridge_message *m, bool expired);
 void uplink_pump(struct bridge *b, struct upstream *u); /* hands over what may be handed over */
 void uplink_stored(struct bridge *b);                   /* some of it had to be on the disk first */
 void uplink_leave_disk(struct bridge *b, struct upstream *u); /* it does not wait for that */
@@ -738,7 +746,7 @@ void lanes_left(struct bridge *b, struct upstream *u, struct queue *q, struct na
                 uint64_t bytes);
 void lanes_restore(struct bridge *b, struct upstream *u, const struct bridge_event *event);
 /* What is on disk only is not there: call before it is no longer counted. */
-void lanes_missing(struct upstream *u, struct queue *q);
+void lanes_missing(struct bridge *b, struct upstream *u, struct queue *q);
 /* Call now and then: mends the counts when that is possible. */
 void lanes_recount(struct bridge *b, struct upstream *u);
 
@@ -747,6 +755,9 @@ struct queue *lanes_next(struct bridge *b, struct upstream *u);
 void lanes_advance(struct queue *q);                 /* next_out is taken */
 void lanes_kept(struct queue *q, struct message *m); /* it has come to memory */
 void lanes_rewind(struct queue *q);                  /* none is handed over */
+/* The oldest message of a class that may give way, in memory; NULL: there is none, or it is on
+ * the disk: then *coming says that FETCHED will bring it. */
+struct message *lanes_oldest(struct bridge *b, struct upstream *u, uint8_t class, bool *coming);
 struct message *lanes_find_published(struct upstream *u, uint64_t seq);
 /* Whether something that goes next may have to be on the disk first. */
 bool lanes_await_disk(const struct bridge *b, struct upstream *u);
@@ -764,9 +775,16 @@ void account_moved(struct bridge *b, const struct session *s, uint16_t from, uin
 /* Call before the queue stops to count them. */
 void account_missing_down(struct bridge *b, struct session *s, uint64_t on_disk);
 void account_missing_up(struct bridge *b, uint64_t count);
+void account_bytes(struct bridge *b, uint8_t class, uint64_t change); /* may be 0 - n */
 void account_mend(struct bridge *b); /* call after FETCHED of a queue to the broker */
 void account_balance(struct bridge *b);
 uint16_t account_link(const struct bridge *b, uint8_t number); /* UINT16_MAX: none has it */
+
+/* ---- sweep.c ---------------------------------------------------------------------- */
+
+void sweep_expect(struct bridge *b, uint64_t expires_ms); /* of one on disk only; 0: never */
+void sweep_due(struct bridge *b);
+void sweep_fetched(struct bridge *b, const struct bridge_event *event);
 
 /* ---- subscribe.c ------------------------------------------------------------------ */
 
@@ -804,6 +822,7 @@ void filter_match(struct bridge *b, const struct upstream *u, struct sn_bytes na
 /* ---- downlink.c ------------------------------------------------------------------- */
 
 void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_event *event);
+void downlink_drop_row(struct bridge *b, struct session *s, const struct bridge_message *m);
 void downlink_pump(struct bridge *b, struct session *s); /* sends what may be sent */
 void downlink_regack(struct bridge *b, struct session *s, const struct sn_packet *p);
 void downlink_puback(struct bridge *b, struct session *s, const struct sn_packet *p);
@@ -862,7 +881,7 @@ void await_failed(struct bridge *b, uint64_t ticket);
 enum air_class {
     AIR_ACK,     /* answers */
     AIR_CONTROL, /* REGISTER, requests of the will dialogue */
-    AIR_MESSAGE, /* PUBLISH */
+    AIR_MESSAGE, /* PUBLISH; + the priority of its class */
 };
 
 /* Sends to a session; supervised: its retry timer starts when the last bit has left. */

@@ -210,6 +210,48 @@ static bool has_id(const struct bridge *b, const struct session *s, struct sn_by
     return name != NULL && topic_id(b, s, name, &p);
 }
 
+static void drop(struct bridge *b, struct session *s, struct message *m, enum bridge_note why)
+{
+    bridge_note(b, why, s, name_bytes(m->topic), m->len);
+    const bool expired = why == BRIDGE_NOTE_DOWN_EXPIRED;
+    s->queue.bytes -= m->len;
+    account_down(
+        b, s, m->class,
+        (struct bridge_account){.expired = expired, .dropped = !expired, .queued = 0 - 1ull});
+    queue_forget(b, &s->queue, m, true);
+}
+
+static bool is_over(const struct bridge *b, const struct session *s, uint64_t bytes)
+{
+    const uint64_t limit = b->config->max_queue_bytes;
+    return queue_count(&s->queue) >= b->config->max_queue ||
+           (limit != 0 && s->queue.bytes + bytes > limit);
+}
+
+/* What the device may have in hand is not dropped. */
+static struct message *oldest_of(const struct session *s, uint8_t class)
+{
+    struct message *m = s->queue.head;
+    while (m != NULL && (m->class != class || m == s->flying || m->flags & BRIDGE_FLAG_RELEASED))
+        m = m->next;
+    return m;
+}
+
+/* Whether there is room for a message; where its class wants that, the oldest of
+ * the class make it. */
+static bool make_way(struct bridge *b, struct session *s, const struct bridge_message *m)
+{
+    const bool newest = classes_at(b->config, m->class)->keep == BRIDGE_KEEP_NEWEST;
+    struct message *old;
+    while (is_over(b, s, m->payload.len)) {
+        if (!newest || (old = oldest_of(s, m->class)) == NULL)
+            return false;
+        drop(b, s, old, BRIDGE_NOTE_DOWN_DROPPED_OLD);
+        queue_refill(b, &s->queue, MEMORY_PER_CLIENT / 2, MEMORY_PER_CLIENT);
+    }
+    return true;
+}
+
 /* Returns whether the message is to be durable before the broker may forget it. */
 static bool queue_for(struct session *s, const struct fan_out *out)
 {
@@ -232,13 +274,14 @@ static bool queue_for(struct session *s, const struct fan_out *out)
         why = BRIDGE_NOTE_DOWN_TOO_LARGE;
     } else if (m.qos == 0 && !sn_session_is_connected(&s->sn)) {
         why = BRIDGE_NOTE_DOWN_DROPPED_QOS0;
-    } else if (queue_count(&s->queue) >= b->config->max_queue) {
+    } else if (!make_way(b, s, &m)) {
         why = m.qos == 0 ? BRIDGE_NOTE_DOWN_DROPPED_QOS0 : BRIDGE_NOTE_DOWN_QUEUE_FULL;
     } else {
         m.seq = bridge_next_seq(b);
         const bool in_memory = queue_append(b, &s->queue, &m, MEMORY_PER_CLIENT, false) != NULL;
         if (m.qos > 0 || in_memory) {
             account_down(b, s, m.class, (struct bridge_account){.accepted = 1, .queued = 1});
+            s->queue.bytes += m.payload.len;
             return m.qos > 0;
         }
         why = BRIDGE_NOTE_MEMORY_FULL;
@@ -272,8 +315,8 @@ void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_
         return;
     }
     out.class = classes_match(b->config, event->message.topic);
-    out.expires_ms =
-        classes_expires_ms(classes_at(b->config, out.class), b->now_ms, event->message.expiry_s, 0);
+    out.expires_ms = classes_expires_ms(classes_at(b->config, out.class), b->now_ms,
+                                        event->message.expiry_s, b->config->max_queue_age_s);
     uint64_t owed = 0; /* the last copy that is to be durable */
     for (struct session *s = out.first; s != NULL; s = s->match_next)
         if (queue_for(s, &out))
@@ -297,6 +340,7 @@ void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_
 
 static void take_back(struct bridge *b, struct session *s, struct message *m)
 {
+    s->queue.bytes -= m->len;
     if (m == s->flying)
         downlink_land(b, s);
     account_down(b, s, m->class, (struct bridge_account){.accepted = 0 - 1ull, .queued = 0 - 1ull});
@@ -354,7 +398,8 @@ static void send_publish(struct bridge *b, struct session *s, const struct messa
                     .data = sn_bytes(m->payload, m->len)},
     };
     topic_id(b, s, m->topic, &p);
-    air_send(b, s, &p, AIR_MESSAGE, m->qos > 0);
+    const uint8_t priority = classes_at(b->config, m->class)->priority;
+    air_send(b, s, &p, (enum air_class)(AIR_MESSAGE + priority), m->qos > 0);
 }
 
 static void send_register(struct bridge *b, struct session *s)
@@ -385,16 +430,6 @@ static void send_open(struct bridge *b, struct session *s, bool dup)
     case FLIGHT_RECEIVED:
         return;
     }
-}
-
-static void drop(struct bridge *b, struct session *s, struct message *m, enum bridge_note why)
-{
-    bridge_note(b, why, s, name_bytes(m->topic), m->len);
-    const bool expired = why == BRIDGE_NOTE_DOWN_EXPIRED;
-    account_down(
-        b, s, m->class,
-        (struct bridge_account){.expired = expired, .dropped = !expired, .queued = 0 - 1ull});
-    queue_forget(b, &s->queue, m, true);
 }
 
 void downlink_hold(struct bridge *b, struct session *s, uint32_t ms)
@@ -512,6 +547,7 @@ static void begin(struct bridge *b, struct session *s, struct message *m)
     s->awake_sent++;
     if (m->qos == 0) {
         send_publish(b, s, m, false);
+        s->queue.bytes -= m->len;
         account_down(b, s, m->class, (struct bridge_account){.delivered = 1, .queued = 0 - 1ull});
         queue_remove(b, &s->queue, m);
         return;
@@ -553,6 +589,7 @@ static void delivered(struct bridge *b, struct session *s)
 {
     struct message *m = s->flying;
     const bool exactly_once = m->qos == 2;
+    s->queue.bytes -= m->len;
     s->reregistered = false;
     end_flight(b, s);
     account_down(b, s, m->class, (struct bridge_account){.delivered = 1, .queued = 0 - 1ull});
@@ -599,7 +636,22 @@ void downlink_forget_all(struct bridge *b, struct session *s)
         const uint32_t count = s->class_queued[i];
         account_down(b, s, i, (struct bridge_account){.dropped = count, .queued = 0ull - count});
     }
+    s->queue.bytes = 0;
     queue_clear(b, &s->queue);
+}
+
+void downlink_drop_row(struct bridge *b, struct session *s, const struct bridge_message *m)
+{
+    if (m->flags & BRIDGE_FLAG_RELEASED)
+        return; /* the device has it; only the end of its exchange is missing */
+    bridge_note(b, BRIDGE_NOTE_DOWN_EXPIRED, s, m->topic, m->payload.len);
+    account_down(b, s, m->class, (struct bridge_account){.expired = 1, .queued = 0 - 1ull});
+    s->queue.bytes -= m->payload.len;
+    s->queue.on_disk--;
+    bridge_emit(b, &(struct bridge_action){
+                       .type = BRIDGE_DO_FORGET,
+                       .lazy = true,
+                       .row = {.ticket = bridge_next_seq(b), .queue = m->queue, .seq = m->seq}});
 }
 
 /* The device has no room now. One that is awake is let go to sleep. */

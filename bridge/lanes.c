@@ -117,6 +117,7 @@ void lanes_entered(struct upstream *u, struct queue *q, struct name *name, uint6
 void lanes_restore(struct bridge *b, struct upstream *u, const struct bridge_event *event)
 {
     struct queue *q = lanes_find(u, event->waiting.queue);
+    sweep_expect(b, event->waiting.expires_ms);
     q->bytes += event->waiting.bytes;
     u->waiting++;
     u->bytes += event->waiting.bytes;
@@ -132,13 +133,14 @@ void lanes_restore(struct bridge *b, struct upstream *u, const struct bridge_eve
     name_put(b, name);
 }
 
-void lanes_missing(struct upstream *u, struct queue *q)
+void lanes_missing(struct bridge *b, struct upstream *u, struct queue *q)
 {
     uint64_t bytes = 0;
     for (const struct message *m = q->head; m != NULL; m = m->next)
         bytes += m->len;
     u->waiting -= q->on_disk;
     u->bytes -= q->bytes - bytes;
+    b->up_bytes -= q->bytes - bytes;
     q->bytes = bytes;
     q->restored = 0;
     if (is_tracked(u, q))
@@ -276,6 +278,36 @@ void lanes_kept(struct queue *q, struct message *m)
 void lanes_rewind(struct queue *q)
 {
     q->next_out = q->newest ? q->tail : q->head;
+}
+
+static struct message *oldest(struct bridge *b, struct queue *q, uint8_t class, bool *coming)
+{
+    if (q->on_disk > 0 && (q->newest || q->next_out == NULL || q->next_out->seq >= q->disk_from)) {
+        *coming = true;
+        if (!q->fetching) {
+            q->fetching = true;
+            q->fetch_last = q->disk_last;
+            bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_FETCH,
+                                                   .fetch = {.which = BRIDGE_FETCH_OLDEST,
+                                                             .queue = q->id,
+                                                             .from = q->disk_from,
+                                                             .count = REFILL_LOW}});
+        }
+        return NULL;
+    }
+    for (struct message *m = q->head; m != NULL; m = m->next)
+        if (!m->published && m->class == class)
+            return m;
+    return NULL;
+}
+
+struct message *lanes_oldest(struct bridge *b, struct upstream *u, uint8_t class, bool *coming)
+{
+    *coming = false;
+    struct message *m = oldest(b, lane(u, false, class), class, coming);
+    if (m == NULL && !*coming && u->lanes != NULL)
+        m = oldest(b, lane(u, true, class), class, coming);
+    return m;
 }
 
 struct message *lanes_find_published(struct upstream *u, uint64_t seq)

@@ -90,6 +90,7 @@ static void make_room(struct bridge *b, struct queue *q)
         if (!m->stored || m->published)
             continue;
         leave_on_disk(q, m->seq);
+        sweep_expect(b, m->expires_ms);
         queue_remove(b, q, m);
     }
     q->next_out = NULL;
@@ -108,6 +109,7 @@ struct message *queue_append(struct bridge *b, struct queue *q, const struct bri
         if (q->newest && q->in_memory >= memory_max && !q->fetching)
             make_room(b, q);
         else if (!q->newest && (q->on_disk > 0 || q->in_memory >= memory_max)) {
+            sweep_expect(b, from->expires_ms);
             leave_on_disk(q, from->seq);
             return NULL;
         }
@@ -115,8 +117,10 @@ struct message *queue_append(struct bridge *b, struct queue *q, const struct bri
     struct message *m = copy(b, q, from);
     if (m != NULL)
         link_message(q, m);
-    else if (store)
+    else if (store) {
+        sweep_expect(b, from->expires_ms);
         leave_on_disk(q, from->seq);
+    }
     return m;
 }
 
@@ -173,7 +177,7 @@ bool queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event 
         struct upstream *u = upstream_with_queue(b, q->id);
         if (u != NULL) {
             account_missing_up(b, q->on_disk);
-            lanes_missing(u, q);
+            lanes_missing(b, u, q);
         } else {
             account_missing_down(b, clients_find_number(b, bridge_queue_session(q->id)),
                                  q->on_disk);

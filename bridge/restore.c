@@ -437,8 +437,10 @@ void restore_waiting(struct bridge *b, const struct bridge_event *event)
         return;
     if (!bridge_queue_is_up(id)) {
         account_down(b, clients_find_number(b, id), event->waiting.class, queued);
+        sweep_expect(b, event->waiting.expires_ms);
         return;
     }
+    account_bytes(b, event->waiting.class, event->waiting.bytes);
     account_up(b, event->waiting.session, event->waiting.class, event->waiting.link, queued);
     lanes_restore(b, upstream_with_queue(b, id), event);
 }
@@ -452,6 +454,8 @@ void restore_queue(struct bridge *b, const struct bridge_event *event)
         return;
     }
     q->on_disk = event->queue.count;
+    if (!bridge_queue_is_up(q->id))
+        q->bytes = event->queue.bytes;
     q->disk_from = event->queue.first;
     q->disk_last = event->queue.last;
 }

@@ -68,7 +68,8 @@ static int replay_waiting(struct replay *r)
                                                        .class = (uint8_t)db_column(st, 3),
                                                        .link = (uint8_t)db_column(st, 4),
                                                        .topic = db_column_bytes(st, 5),
-                                                       .bytes = db_column(st, 6)}};
+                                                       .bytes = db_column(st, 6),
+                                                       .expires_ms = db_column(st, 7)}};
         const struct key key = {event.waiting.queue, event.waiting.seq};
         /* One key in the inside of the tree is enough to hide half of it from FETCH. */
         if (key.high < r->waiting.high ||

@@ -64,7 +64,8 @@ const char *const db_sql[STATEMENTS] = {
                             " WHERE session = ? AND kind = ? AND key = ?",
     [ALL_RECORDS] = "SELECT " RECORD_COLUMNS " FROM record"
                     " WHERE (session, kind, key) > (?, ?, ?) ORDER BY session, kind, key",
-    [ALL_WAITING] = "SELECT queue, seq, session, class, link, topic, length(payload) FROM message"
+    [ALL_WAITING] = "SELECT queue, seq, session, class, link, topic, length(payload),"
+                    " expires_ms FROM message"
                     " WHERE (queue, seq) > (?, ?) AND flags & 4 = 0 ORDER BY queue, seq",
     [ALL_OPEN] = "SELECT " MESSAGE_COLUMNS " FROM message WHERE (queue, seq) > (?, ?)"
                  " AND queue <= ? AND qos = 2 AND (flags & 2 = 0 OR flags & 4 != 0)"

@@ -186,11 +186,11 @@ static struct name *publish_topic(struct bridge *b, struct session *s, const str
     return NULL;
 }
 
-static bool is_full(const struct bridge *b, const struct upstream *u)
+static bool is_full(const struct bridge *b, const struct upstream *u, uint64_t more)
 {
-    if (u->session != NULL && queue_count(&u->queue) >= b->config->max_queue)
+    if (u->session != NULL && queue_count(&u->queue) + more > b->config->max_queue)
         return true; /* one whose messages the broker does not take leaves room for others */
-    return b->status.up.queued >= b->config->max_backlog;
+    return b->status.up.queued + more > b->config->max_backlog;
 }
 
 /* How many of its messages are kept in memory. */
@@ -198,6 +198,18 @@ static uint32_t live_max(const struct bridge *b, const struct upstream *u)
 {
     const uint32_t all = b->config->max_live;
     return u->session == NULL || all < UPSTREAM_OWN_LIVE ? all : UPSTREAM_OWN_LIVE;
+}
+
+/* Whether so many messages and octets more would be beyond a bound: of all, or of
+ * their class. */
+static bool is_over(const struct bridge *b, const struct upstream *u, uint8_t class, uint64_t more,
+                    uint64_t bytes)
+{
+    const struct bridge_class_config *c = classes_at(b->config, class);
+    const uint64_t all = b->config->max_backlog_bytes;
+    return is_full(b, u, more) || (all != 0 && b->up_bytes + bytes > all) ||
+           (c->max_messages != 0 && b->status.classes[class].up.queued + more > c->max_messages) ||
+           (c->max_bytes != 0 && b->class_bytes[class] + bytes > c->max_bytes);
 }
 
 /* How many messages the queue may hold in memory, that is what all may, less the others. */
@@ -227,11 +239,52 @@ static struct message *enqueue(struct bridge *b, struct upstream *u, struct name
     lanes_entered(u, q, topic, m->payload.len);
     account_up(b, m->session, m->class, m->link,
                (struct bridge_account){.accepted = 1, .queued = 1});
+    account_bytes(b, m->class, m->payload.len);
     if (m->qos == 0)
         u->qos0_waiting++;
     if (kept != NULL)
         lanes_kept(q, kept);
     return kept;
+}
+
+static void settle(struct bridge *b, struct upstream *u, struct message *m, uint8_t code,
+                   struct bridge_account outcome);
+
+/* Lets the oldest of the class go until there is room for so much more. Returns
+ * whether there is, or will be when FETCHED has brought more of them. */
+static bool drop_oldest(struct bridge *b, struct upstream *u, uint8_t class, uint64_t more,
+                        uint64_t bytes)
+{
+    while (is_over(b, u, class, more, bytes)) {
+        bool coming;
+        struct message *m = lanes_oldest(b, u, class, &coming);
+        if (m == NULL)
+            return coming;
+        bridge_note(b, BRIDGE_NOTE_UP_DROPPED_OLD, clients_find_number(b, m->session),
+                    name_bytes(m->topic), b->now_ms - m->received_ms);
+        settle(b, u, m, 0, (struct bridge_account){.dropped = 1});
+    }
+    return true;
+}
+
+/* What becomes of a new message: NEWEST when there is room for it. */
+static enum bridge_keep make_way(struct bridge *b, struct upstream *u,
+                                 const struct bridge_message *m)
+{
+    const enum bridge_keep keep = (enum bridge_keep)classes_at(b->config, m->class)->keep;
+    if (!is_over(b, u, m->class, 1, m->payload.len))
+        return BRIDGE_KEEP_NEWEST;
+    if (keep == BRIDGE_KEEP_NEWEST && !drop_oldest(b, u, m->class, 1, m->payload.len))
+        return BRIDGE_KEEP_REFUSE; /* all of them are under way */
+    return keep;
+}
+
+static void drop_new(struct bridge *b, const struct session *s, const struct bridge_message *m,
+                     enum bridge_note why)
+{
+    bridge_note(b, why, s, m->topic, 0);
+    account_up(b, m->session, m->class, m->link,
+               (struct bridge_account){.accepted = 1, .dropped = 1});
 }
 
 static void publish_qos0(struct bridge *b, struct upstream *u, struct session *s,
@@ -240,11 +293,10 @@ static void publish_qos0(struct bridge *b, struct upstream *u, struct session *s
     uint64_t limit = live_max(b, u);
     if (!upstream_is_up(u) && (u->session == NULL || b->config->qos0_backlog < limit))
         limit = b->config->qos0_backlog;
+    const bool fits = u->qos0_waiting < limit && make_way(b, u, m) == BRIDGE_KEEP_NEWEST;
     m->seq = bridge_next_seq(b);
-    if (u->qos0_waiting >= limit || enqueue(b, u, topic, m) == NULL) {
-        bridge_note(b, BRIDGE_NOTE_UP_DROPPED_QOS0, s, m->topic, 0);
-        account_up(b, m->session, m->class, m->link,
-                   (struct bridge_account){.accepted = 1, .dropped = 1});
+    if (!fits || enqueue(b, u, topic, m) == NULL) {
+        drop_new(b, s, m, BRIDGE_NOTE_UP_DROPPED_QOS0);
         return;
     }
     uplink_pump(b, u);
@@ -287,10 +339,10 @@ static bool is_repeat(struct bridge *b, struct session *s, const struct sn_packe
     return true; /* otherwise the answer is on its way to the disk */
 }
 
-static struct exchange *open_exchange(struct bridge *b, const struct upstream *u, struct session *s,
-                                      struct name *topic, const struct bridge_message *m)
+static struct exchange *open_exchange(struct bridge *b, struct session *s, struct name *topic,
+                                      const struct bridge_message *m)
 {
-    struct exchange *e = is_full(b, u) ? NULL : exchanges_add(b, s, m->mid);
+    struct exchange *e = exchanges_add(b, s, m->mid);
     if (e != NULL && !await_add(b, (struct await){.kind = m->qos == 1 ? AWAIT_PUBACK : AWAIT_PUBREC,
                                                   .ticket = m->seq,
                                                   .topic = topic,
@@ -314,8 +366,17 @@ static void publish_qos12(struct bridge *b, struct upstream *u, struct session *
     if (is_repeat(b, s, p, hash))
         return;
     make_room(b, s);
+    const enum bridge_keep refused = make_way(b, u, m);
     m->seq = bridge_next_seq(b);
-    struct exchange *e = open_exchange(b, u, s, topic, m);
+    if (refused == BRIDGE_KEEP_OLDEST) { /* done with, as its class wants it */
+        drop_new(b, s, m, BRIDGE_NOTE_UP_DROPPED_NEW);
+        if (m->qos == 1)
+            puback(b, s, p->publish.tid, mid, SN_ACCEPTED);
+        else
+            say_mid(b, s, SN_PUBREC, mid);
+        return;
+    }
+    struct exchange *e = refused == BRIDGE_KEEP_REFUSE ? NULL : open_exchange(b, s, topic, m);
     if (e == NULL) {
         bridge_note(b, BRIDGE_NOTE_UP_CONGESTION, s, m->topic, mid);
         puback(b, s, p->publish.tid, mid, SN_CONGESTION);
@@ -364,7 +425,8 @@ void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer
         .queue = lanes_choose(b, u, topic, class)->id,
         .session = s == NULL ? 0 : s->number,
         .received_ms = b->now_ms,
-        .expires_ms = classes_expires_ms(classes_at(b->config, class), b->now_ms, 0, 0),
+        .expires_ms = classes_expires_ms(classes_at(b->config, class), b->now_ms, 0,
+                                         b->config->max_backlog_age_s),
         .class = class,
         .link = b->links[peer->link].number,
         .qos = anonymous ? 0 : (uint8_t)p->publish.qos,
@@ -384,12 +446,12 @@ void uplink_will(struct bridge *b, const struct session *s)
 {
     struct upstream *u = upstream_of(b, s);
     const uint8_t class = name_class(b, s->will.topic);
-    const struct bridge_message m = {
-        .seq = bridge_next_seq(b),
+    struct bridge_message m = {
         .queue = lanes_choose(b, u, s->will.topic, class)->id,
         .session = s->number,
         .received_ms = b->now_ms,
-        .expires_ms = classes_expires_ms(classes_at(b->config, class), b->now_ms, 0, 0),
+        .expires_ms = classes_expires_ms(classes_at(b->config, class), b->now_ms, 0,
+                                         b->config->max_backlog_age_s),
         .class = class,
         .link = s->link == UINT16_MAX ? 0 : b->links[s->link].number,
         .qos = s->will.qos,
@@ -398,13 +460,10 @@ void uplink_will(struct bridge *b, const struct session *s)
         .topic = name_bytes(s->will.topic),
         .payload = blob_bytes(s->will.message),
     };
-    if (m.qos == 0 ? enqueue(b, u, s->will.topic, &m) == NULL : is_full(b, u)) {
-        bridge_note(b, BRIDGE_NOTE_UP_CONGESTION, s, m.topic, 0);
-        account_up(b, m.session, m.class, m.link,
-                   (struct bridge_account){.accepted = 1, .dropped = 1});
-    } else if (m.qos > 0) {
-        enqueue(b, u, s->will.topic, &m);
-    }
+    const bool fits = make_way(b, u, &m) == BRIDGE_KEEP_NEWEST;
+    m.seq = bridge_next_seq(b);
+    if (!fits || (enqueue(b, u, s->will.topic, &m) == NULL && m.qos == 0))
+        drop_new(b, s, &m, BRIDGE_NOTE_UP_CONGESTION);
     uplink_pump(b, u);
 }
 
@@ -494,6 +553,7 @@ void uplink_failed(struct bridge *b, const struct await *a)
         q->on_disk--;
     account_up(b, a->session, a->class, a->link,
                (struct bridge_account){.accepted = 0 - 1ull, .queued = 0 - 1ull});
+    account_bytes(b, a->class, 0 - (uint64_t)a->bytes);
 }
 
 /* ---- to the broker -------------------------------------------------------------------------- */
@@ -518,6 +578,7 @@ static void settle(struct bridge *b, struct upstream *u, struct message *m, uint
     struct queue *q = m->queue;
     outcome.queued = 0 - 1ull;
     account_up(b, m->session, m->class, m->link, outcome);
+    account_bytes(b, m->class, 0 - (uint64_t)m->len);
     lanes_left(b, u, q, m->topic, m->len);
     if (m->qos == 0)
         u->qos0_waiting--;
@@ -543,10 +604,12 @@ static void drop_expired(struct bridge *b, struct upstream *u, struct message *m
 /* What the broker may keep it for: at least a second, for it has not expired. */
 static uint32_t expiry_left_s(const struct bridge *b, const struct message *m)
 {
-    if (m->expires_ms == 0)
+    /* The bound of our queue is none of the message. */
+    const uint64_t ms = (uint64_t)classes_at(b->config, m->class)->expire_s * 1000;
+    if (ms == 0)
         return 0;
-    const uint64_t left_s = (m->expires_ms - b->now_ms + 999) / 1000;
-    return left_s > UINT32_MAX ? UINT32_MAX : (uint32_t)left_s;
+    const uint64_t end_ms = m->received_ms + ms;
+    return end_ms <= b->now_ms ? 1 : (uint32_t)((end_ms - b->now_ms + 999) / 1000);
 }
 
 static void publish(struct bridge *b, struct upstream *u, struct message *m)
@@ -609,9 +672,56 @@ void uplink_stored(struct bridge *b)
     }
 }
 
+void uplink_drop_row(struct bridge *b, struct upstream *u, struct queue *q,
+                     const struct bridge_message *m, bool expired)
+{
+    struct session *s = clients_find_number(b, m->session);
+    struct exchange *e = s == NULL ? NULL : exchanges_find(s, m->mid);
+    if (e != NULL && e->seq != m->seq)
+        e = NULL;
+    bridge_note(b, expired ? BRIDGE_NOTE_UP_EXPIRED : BRIDGE_NOTE_UP_DROPPED_OLD, s, m->topic,
+                b->now_ms - m->received_ms);
+    account_up(
+        b, m->session, m->class, m->link,
+        (struct bridge_account){.expired = expired, .dropped = !expired, .queued = 0 - 1ull});
+    account_bytes(b, m->class, 0 - (uint64_t)m->payload.len);
+    lanes_left(b, u, q, name_find(b, m->topic), m->payload.len);
+    q->on_disk--;
+    if (e != NULL && e->qos == 2 && !e->releasing) {
+        e->delivered = true; /* as in settle() */
+        mark(b, e, BRIDGE_FLAG_DELIVERED);
+    } else {
+        bridge_emit(b, &(struct bridge_action){
+                           .type = BRIDGE_DO_FORGET,
+                           .lazy = true,
+                           .row = {.ticket = bridge_next_seq(b), .queue = q->id, .seq = m->seq}});
+    }
+    if (e != NULL && (e->qos == 1 || !e->releasing))
+        answer_exchange(b, e, 0);
+}
+
+/* The oldest of a queue that goes from the newest back are asked for only to be dropped. */
+static void drop_fetched(struct bridge *b, struct upstream *u, struct queue *q,
+                         const struct bridge_event *event)
+{
+    q->fetching = false;
+    for (size_t i = 0; i < event->fetched.count; i++) {
+        const struct bridge_message *m = &event->fetched.messages[i];
+        if (is_over(b, u, q->class, 0, 0) && queue_is_on_disk(q, m->seq)) {
+            uplink_drop_row(b, u, q, m, false);
+            q->disk_from = m->seq + 1;
+        }
+    }
+}
+
 void uplink_fetched(struct bridge *b, struct upstream *u, const struct bridge_event *event)
 {
     struct queue *q = lanes_find(u, event->fetched.queue);
+    if (q->newest && event->fetched.which == BRIDGE_FETCH_OLDEST) {
+        drop_fetched(b, u, q, event);
+        uplink_pump(b, u);
+        return;
+    }
     if (!queue_fetched(b, q, event) && upstream_is_up(u))
         timers_set(&b->timers, &u->timer, q->starved_until_ms);
     lanes_recount(b, u);
@@ -629,6 +739,8 @@ void uplink_fetched(struct bridge *b, struct upstream *u, const struct bridge_ev
                 m->flags |= BRIDGE_FLAG_RELEASED;
         }
     }
+    if (classes_at(b->config, q->class)->keep == BRIDGE_KEEP_NEWEST)
+        drop_oldest(b, u, q->class, 0, 0);
     uplink_pump(b, u);
 }
 

@@ -977,6 +977,7 @@ static void replay_queues(struct rig *r)
                                                              .class = m->class,
                                                              .link = m->link,
                                                              .topic = m->topic,
+                                                             .expires_ms = m->expires_ms,
                                                              .bytes = m->payload.len}};
             bridge_step(r->bridge, r->now_ms, &waiting);
         }

@@ -91,7 +91,15 @@ static const char *const filters[] = {"t/1", "t/+", "#", "+/1", "t/#", "ab", "$s
 static const struct bridge_class_config classes[] = {
     {.name = "default", .priority = BRIDGE_PRIORITY_STANDARD},
     {.name = "first", .topics = "t/1 ab", .priority = 0},
-    {.name = "newest", .topics = "t/2, t/1/#", .priority = 5, .live = true, .newest = true},
+    {.name = "newest",
+     .topics = "t/2, t/1/#",
+     .priority = 5,
+     .keep = BRIDGE_KEEP_NEWEST,
+     .max_messages = 5,
+     .live = true,
+     .newest = true},
+    {.name = "oldest", .topics = "t", .priority = 2, .keep = BRIDGE_KEEP_OLDEST, .max_bytes = 20},
+    {.name = "own", .topics = "a/#", .priority = 2, .keep = BRIDGE_KEEP_NEWEST, .max_messages = 3},
     {.name = "short", .topics = "pre/one", .priority = 3, .expire_s = 30},
 };
 

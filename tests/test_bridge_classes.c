@@ -419,6 +419,301 @@ static void the_newest_go_first_where_order_does_not_count(void **state)
             "    forget 2 in 1 lazy\n");
 }
 
+/* ---- bounds -------------------------------------------------------------------------- */
+
+static const struct bridge_class_config bounded[] = {
+    {.name = "default", .priority = BRIDGE_PRIORITY_STANDARD},
+    {.name = "refuse", .topics = "R1", .priority = 3, .max_messages = 2},
+    {.name = "oldest",
+     .topics = "O1",
+     .priority = 3,
+     .keep = BRIDGE_KEEP_OLDEST,
+     .max_messages = 1},
+    {.name = "newest", .topics = "N1", .priority = 3, .keep = BRIDGE_KEEP_NEWEST, .max_bytes = 6},
+    {.name = "last",
+     .topics = "L1",
+     .priority = 3,
+     .keep = BRIDGE_KEEP_NEWEST,
+     .max_messages = 3,
+     .live = true,
+     .newest = true},
+    {.name = "short", .topics = "S1", .priority = 3, .expire_s = 10},
+};
+
+static void change_bounds(struct rig_options *o)
+{
+    o->lanes = true;
+    o->config.classes = bounded;
+    o->config.class_count = sizeof(bounded) / sizeof(bounded[0]);
+}
+
+static int bounds(void **state)
+{
+    return begin_with(state, change_bounds);
+}
+
+static void change_disk_bounds(struct rig_options *o)
+{
+    change_bounds(o);
+    o->config.max_live = 1;
+}
+
+static int disk_bounds(void **state)
+{
+    return begin_with(state, change_disk_bounds);
+}
+
+static void change_bytes(struct rig_options *o)
+{
+    change_bounds(o);
+    o->config.max_backlog_bytes = 10;
+    o->config.max_queue_bytes = 8;
+    o->config.max_backlog_age_s = 100;
+    o->config.max_queue_age_s = 200;
+}
+
+static int byte_bounds(void **state)
+{
+    return begin_with(state, change_bytes);
+}
+
+static struct bridge_account class_up(const struct rig *r, uint8_t class)
+{
+    struct bridge_status s;
+    rig_status(r, &s);
+    return s.classes[class].up;
+}
+
+/* One class at its bound is no concern of the others. */
+static void a_full_class_that_refuses_answers_congestion(void **state)
+{
+    struct rig *r = *state;
+    connect_a(r);
+    play(r, "a > PUBLISH qos=1 short='R1' mid=1 data='1'\n"
+            "    store 2 in 1 qos=1 R1 '1'\n"
+            "a > PUBLISH qos=1 short='R1' mid=2 data='2'\n"
+            "    store 3 in 1 qos=1 R1 '2'\n"
+            "a > PUBLISH qos=1 short='R1' mid=3 data='3'\n"
+            "    * UP_CONGESTION a: R1\n"
+            "    a < PUBACK tid=21041 mid=3 code=congestion\n"
+            "a > PUBLISH qos=2 short='R1' mid=4 data='4'\n"
+            "    * UP_CONGESTION a: R1\n"
+            "    a < PUBACK tid=21041 mid=4 code=congestion\n"
+            "a > PUBLISH qos=0 short='R1' data='5'\n"
+            "    * UP_DROPPED_QOS0 a: R1\n"
+            "a > PUBLISH qos=1 short='AB' mid=6 data='6'\n"
+            "    store 7 in 0 qos=1 AB '6'\n"
+            "stored\n"
+            "    a < PUBACK tid=21041 mid=1 code=accepted\n"
+            "    a < PUBACK tid=21041 mid=2 code=accepted\n"
+            "    a < PUBACK tid=16706 mid=6 code=accepted\n");
+    assert_int_equal(class_up(r, 1).accepted, 3);
+    assert_int_equal(class_up(r, 1).dropped, 1);
+}
+
+/* The sensor is relieved of it all the same. */
+static void a_full_class_that_keeps_the_oldest_drops_the_new(void **state)
+{
+    struct rig *r = *state;
+    connect_a(r);
+    play(r, "a > PUBLISH qos=1 short='O1' mid=1 data='1'\n"
+            "    store 2 in 2 qos=1 O1 '1'\n"
+            "stored\n"
+            "    a < PUBACK tid=20273 mid=1 code=accepted\n"
+            "a > PUBLISH qos=1 short='O1' mid=2 data='2'\n"
+            "    * UP_DROPPED_NEW a: O1\n"
+            "    a < PUBACK tid=20273 mid=2 code=accepted\n"
+            "a > PUBLISH qos=2 short='O1' mid=3 data='3'\n"
+            "    * UP_DROPPED_NEW a: O1\n"
+            "    a < PUBREC mid=3\n"
+            "a > PUBREL mid=3\n"
+            "    a < PUBCOMP mid=3\n"
+            "broker up\n"
+            "    * BROKER_UP\n"
+            "    publish 2 in 2 qos=1 O1 '1'\n");
+    assert_int_equal(class_up(r, 2).accepted, 3);
+    assert_int_equal(class_up(r, 2).dropped, 2);
+}
+
+static void a_full_class_that_keeps_the_newest_drops_the_oldest(void **state)
+{
+    struct rig *r = *state;
+    connect_a(r);
+    play(r, "a > PUBLISH qos=2 short='N1' mid=1 data='111'\n"
+            "    store 2 in 3 qos=2 N1 '111'\n"
+            "a > PUBLISH qos=1 short='N1' mid=2 data='222'\n"
+            "    store 3 in 3 qos=1 N1 '222'\n"
+            "stored\n"
+            "    a < PUBREC mid=1\n"
+            "    a < PUBACK tid=20017 mid=2 code=accepted\n"
+            "a > PUBLISH qos=1 short='N1' mid=3 data='3333'\n"
+            "    * UP_DROPPED_OLD a: N1\n"
+            "    mark 2 in 3 delivered\n"
+            "    * UP_DROPPED_OLD a: N1\n"
+            "    forget 3 in 3 lazy\n"
+            "    store 6 in 3 qos=1 N1 '3333'\n"
+            "stored\n"
+            "    a < PUBACK tid=20017 mid=3 code=accepted\n"
+            "a > PUBREL mid=1\n"
+            "    forget 2 in 3\n"
+            "stored\n"
+            "    a < PUBCOMP mid=1\n"
+            "broker up\n"
+            "    * BROKER_UP\n"
+            "    publish 6 in 3 qos=1 N1 '3333'\n"
+            "a > PUBLISH qos=1 short='N1' mid=4 data='4444'\n"
+            "    * UP_CONGESTION a: N1\n"
+            "    a < PUBACK tid=20017 mid=4 code=congestion\n");
+    assert_int_equal(class_up(r, 3).dropped, 2);
+    assert_int_equal(class_up(r, 3).queued, 1);
+}
+
+/* What is to give way is on the disk only, and has to be read before it can be counted. */
+static void the_oldest_on_the_disk_give_way_too(void **state)
+{
+    struct rig *r = *state;
+    connect_a(r);
+    play(r, "a > PUBLISH qos=1 short='N1' mid=1 data='111'\n"
+            "    store 2 in 3 qos=1 N1 '111'\n"
+            "a > PUBLISH qos=1 short='N1' mid=2 data='222'\n"
+            "    store 3 in 3 qos=1 N1 '222'\n"
+            "a > PUBLISH qos=1 short='N1' mid=3 data='333'\n"
+            "    * UP_DROPPED_OLD a: N1\n"
+            "    forget 2 in 3 lazy\n"
+            "    a < PUBACK tid=20017 mid=1 code=accepted\n"
+            "    store 5 in 3 qos=1 N1 '333'\n"
+            "a > PUBLISH qos=1 short='N1' mid=4 data='444'\n"
+            "    fetch in 3 from 3\n"
+            "    store 6 in 3 qos=1 N1 '444'\n"
+            "stored\n"
+            "    a < PUBACK tid=20017 mid=2 code=accepted\n"
+            "    a < PUBACK tid=20017 mid=3 code=accepted\n"
+            "    a < PUBACK tid=20017 mid=4 code=accepted\n"
+            "fetched\n"
+            "    * UP_DROPPED_OLD a: N1\n"
+            "    forget 3 in 3 lazy\n"
+            "a > PUBLISH qos=1 short='L1' mid=5 data='5'\n"
+            "    store 8 in 4 qos=1 L1 '5'\n"
+            "a > PUBLISH qos=1 short='L1' mid=6 data='6'\n"
+            "    store 9 in 4 qos=1 L1 '6'\n"
+            "a > PUBLISH qos=1 short='L1' mid=7 data='7'\n"
+            "    store 10 in 4 qos=1 L1 '7'\n"
+            "a > PUBLISH qos=1 short='L1' mid=8 data='8'\n"
+            "    fetch in 4 from 8\n"
+            "    store 11 in 4 qos=1 L1 '8'\n"
+            "stored\n"
+            "    a < PUBACK tid=19505 mid=5 code=accepted\n"
+            "    a < PUBACK tid=19505 mid=6 code=accepted\n"
+            "    a < PUBACK tid=19505 mid=7 code=accepted\n"
+            "    a < PUBACK tid=19505 mid=8 code=accepted\n"
+            "fetched\n"
+            "    * UP_DROPPED_OLD a: L1\n"
+            "    forget 8 in 4 lazy\n");
+    assert_int_equal(class_up(r, 3).queued, 2);
+    assert_int_equal(class_up(r, 4).queued, 3);
+}
+
+static void octets_and_age_are_bounds_too(void **state)
+{
+    struct rig *r = *state;
+    connect_a(r);
+    play(r, "a > PUBLISH qos=1 short='AB' mid=1 data='12345'\n"
+            "    store 2 in 0 qos=1 AB '12345'\n"
+            "a > PUBLISH qos=1 short='AB' mid=2 data='67890'\n"
+            "    store 3 in 0 qos=1 AB '67890'\n"
+            "a > PUBLISH qos=1 short='AB' mid=3 data='x'\n"
+            "    * UP_CONGESTION a: AB\n"
+            "    a < PUBACK tid=16706 mid=3 code=congestion\n"
+            "stored\n"
+            "    a < PUBACK tid=16706 mid=1 code=accepted\n"
+            "    a < PUBACK tid=16706 mid=2 code=accepted\n"
+            "a > SUBSCRIBE qos=1 short='AB' mid=1\n"
+            "    save filter 1 1 qos=1 AB\n"
+            "stored\n"
+            "    a < SUBACK qos=1 tid=0 mid=1 code=accepted\n"
+            "a > SUBSCRIBE qos=1 short='N1' mid=2\n"
+            "    save filter 1 2 qos=1 N1\n"
+            "stored\n"
+            "    a < SUBACK qos=1 tid=0 mid=2 code=accepted\n"
+            "a > DISCONNECT\n"
+            "    * CLIENT_DISCONNECTED a\n"
+            "    save session 1\n"
+            "stored\n"
+            "    a < DISCONNECT\n"
+            "message token 1 qos=1 N1 'aaaa'\n"
+            "    store 8 for 1 qos=1 N1 'aaaa'\n"
+            "message token 2 qos=1 AB 'bbbb'\n"
+            "    store 9 for 1 qos=1 AB 'bbbb'\n"
+            "message token 3 qos=1 AB 'c'\n"
+            "    * DOWN_QUEUE_FULL a: AB\n"
+            "    accept 3\n"
+            "message token 4 qos=1 N1 'ddd'\n"
+            "    * DOWN_DROPPED_OLD a: N1\n"
+            "    forget 8 for 1 lazy\n"
+            "    store 11 for 1 qos=1 N1 'ddd'\n"
+            "stored\n"
+            "    accept 1\n"
+            "    accept 2\n"
+            "    accept 4\n"
+            "wait 100000\n"
+            "broker up\n"
+            "    * BROKER_UP\n"
+            "    subscribe 1 qos=1 AB retained\n"
+            "    subscribe 2 qos=1 N1 retained\n"
+            "    * UP_EXPIRED a: AB\n"
+            "    forget 2 in 0 lazy\n"
+            "    * UP_EXPIRED a: AB\n"
+            "    forget 3 in 0 lazy\n"
+            "    save account lazy\n"
+            "wait 100000\n"
+            "a > CONNECT client_id='a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "    * DOWN_EXPIRED a: AB\n"
+            "    forget 9 for 1 lazy\n"
+            "    * DOWN_EXPIRED a: N1\n"
+            "    forget 11 for 1 lazy\n"
+            "    save account lazy\n");
+}
+
+/* Nobody comes for them, and still they go. */
+static void what_expires_on_the_disk_is_found(void **state)
+{
+    struct rig *r = *state;
+    connect_a(r);
+    play(r, "a > PUBLISH qos=1 short='S1' mid=1 data='1'\n"
+            "    store 2 in 5 qos=1 S1 '1'\n"
+            "a > PUBLISH qos=1 short='S1' mid=2 data='2'\n"
+            "    store 3 in 5 qos=1 S1 '2'\n"
+            "a > PUBLISH qos=2 short='S1' mid=3 data='3'\n"
+            "    store 4 in 5 qos=2 S1 '3'\n"
+            "stored\n"
+            "    a < PUBACK tid=21297 mid=1 code=accepted\n"
+            "    a < PUBACK tid=21297 mid=2 code=accepted\n"
+            "    a < PUBREC mid=3\n"
+            "crash\n"
+            "    * RESTORED\n"
+            "    connect broker\n"
+            "wait 10000\n"
+            "    +10000\n"
+            "    fetch expired\n"
+            "fetched\n"
+            "    * UP_EXPIRED a: S1\n"
+            "    forget 2 in 5 lazy\n"
+            "    * UP_EXPIRED a: S1\n"
+            "    forget 3 in 5 lazy\n"
+            "    * UP_EXPIRED a: S1\n"
+            "    mark 4 in 5 delivered\n"
+            "a > PUBREL mid=3\n"
+            "    forget 4 in 5\n"
+            "stored\n"
+            "    a < PUBCOMP mid=3\n");
+    assert_int_equal(class_up(r, 5).expired, 3);
+    assert_int_equal(class_up(r, 5).queued, 0);
+}
+
 #define WITH(test, setup) cmocka_unit_test_setup_teardown(test, setup, end)
 
 int main(void)
@@ -430,6 +725,12 @@ int main(void)
         WITH(a_restart_knows_which_topics_wait, lanes),
         WITH(classes_go_by_priority, lanes),
         WITH(the_newest_go_first_where_order_does_not_count, newest),
+        WITH(a_full_class_that_refuses_answers_congestion, bounds),
+        WITH(a_full_class_that_keeps_the_oldest_drops_the_new, bounds),
+        WITH(a_full_class_that_keeps_the_newest_drops_the_oldest, bounds),
+        WITH(the_oldest_on_the_disk_give_way_too, disk_bounds),
+        WITH(octets_and_age_are_bounds_too, byte_bounds),
+        WITH(what_expires_on_the_disk_is_found, disk_bounds),
         WITH(messages_expire_on_their_way_to_the_broker, begin),
         WITH(messages_to_sensors_expire_by_class_and_by_the_brokers_word, begin),
     };

@@ -160,6 +160,10 @@ static void every_key_reaches_its_field(void **state)
                            "max_backlog = 1000000000000\n"
                            "max_live = 12\n"
                            "live_share = 99\n"
+                           "max_queue_bytes = 101\n"
+                           "max_queue_age_s = 102\n"
+                           "max_backlog_bytes = 1000000000000000\n"
+                           "max_backlog_age_s = 104\n"
                            "qos0_backlog = 13\n"
                            "awake_messages = 14\n"
                            "memory_mb = 15\n"
@@ -189,6 +193,9 @@ static void every_key_reaches_its_field(void **state)
                            "priority = 0\n"
                            "order = live\n"
                            "drain = newest\n"
+                           "keep = newest\n"
+                           "max_messages = 105\n"
+                           "max_bytes = 106\n"
                            "[class default]\n"
                            "expire_s = 25\n"
                            "[link v6]\n"
@@ -239,6 +246,10 @@ static void every_key_reaches_its_field(void **state)
     assert_true(c.bridge.max_backlog == 1000000000000u);
     assert_int_equal(c.bridge.max_live, 12);
     assert_int_equal(c.bridge.live_share, 99);
+    assert_int_equal(c.bridge.max_queue_bytes, 101);
+    assert_int_equal(c.bridge.max_queue_age_s, 102);
+    assert_true(c.bridge.max_backlog_bytes == 1000000000000000u);
+    assert_int_equal(c.bridge.max_backlog_age_s, 104);
     assert_int_equal(c.bridge.qos0_backlog, 13);
     assert_int_equal(c.bridge.awake_messages, 14);
     assert_int_equal(c.memory_mb, 15);
@@ -271,6 +282,10 @@ static void every_key_reaches_its_field(void **state)
     assert_int_equal(c.bridge.classes[1].priority, 0);
     assert_true(c.bridge.classes[1].live);
     assert_true(c.bridge.classes[1].newest);
+    assert_int_equal(c.bridge.classes[1].keep, BRIDGE_KEEP_NEWEST);
+    assert_int_equal(c.bridge.classes[1].max_messages, 105);
+    assert_int_equal(c.bridge.classes[1].max_bytes, 106);
+    assert_int_equal(c.bridge.classes[0].keep, BRIDGE_KEEP_REFUSE);
     assert_int_equal(c.bridge.classes[0].priority, 3);
     assert_false(c.bridge.classes[0].live);
 
