@@ -453,7 +453,8 @@ size_t bridge_memory_usual(const struct bridge_config *config);
  * the predefined ids.
  *
  * Only these may differ: gateway_id, standby, ack_stored, broker_ack_stored,
- * max_subscriptions, max_queue, max_backlog, max_client_id, qos0_backlog,
+ * max_subscriptions, max_queue and max_backlog with their octets and ages, live_share,
+ * max_client_id, qos0_backlog,
  * reconnect_min_ms, reconnect_max_ms, awake_messages, awake_s, predefined; and of a
  * link retry_ms, retry_min_ms, retry_max_ms, retries, qos_minus_one, roam, forwarders,
  * advertise_s, gwinfo_broadcast. */

@@ -46,9 +46,9 @@ static void print_status(struct loop *l, bool json, FILE *out)
     bridge_get_status(l->bridge, &s.bridge);
     store_figures(l->store, &s.store);
     broker_figures(l->broker, &s.broker);
-    s.classes = l->core_config.class_count;
+    s.classes = l->core->class_count;
     for (size_t i = 0; i < s.classes; i++)
-        s.class_name[i] = l->core_config.classes[i].name;
+        s.class_name[i] = l->core->classes[i].name;
     for (size_t i = 0; i < l->link_count; i++) {
         s.link[i].name = l->core->links[i].name;
         s.link[i].up = radio_base(l->links[i].link)->up;
