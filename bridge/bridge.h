@@ -408,12 +408,12 @@ struct bridge_config {
     uint64_t max_backlog;       /* messages waiting for the broker */
     uint64_t max_backlog_bytes; /* as above */
     uint32_t max_backlog_age_s;
-    uint32_t max_live;          /* of these, how many are kept in memory */
-    uint8_t live_share;         /* of 100 messages to the broker, while there is a backlog too */
-    uint16_t max_client_id;     /* octets */
-    uint16_t max_keepalive_s;   /* for those who want more, or none; 0: no limit */
-    uint32_t qos0_backlog;      /* QoS 0 messages kept in memory while the broker is away */
-    uint32_t reconnect_min_ms;  /* back-off towards the broker */
+    uint32_t max_live;         /* of these, how many are kept in memory */
+    uint8_t live_share;        /* of 100 messages to the broker, while there is a backlog too */
+    uint16_t max_client_id;    /* octets */
+    uint16_t max_keepalive_s;  /* for those who want more, or none; 0: no limit */
+    uint32_t qos0_backlog;     /* QoS 0 messages kept in memory while the broker is away */
+    uint32_t reconnect_min_ms; /* back-off towards the broker */
     uint32_t reconnect_max_ms;
     uint32_t awake_messages;  /* given to a sleeper per wake; 0: all */
     uint32_t awake_s;         /* after which it is given no more in this wake; 0: never */
