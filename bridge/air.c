@@ -206,17 +206,44 @@ void air_cancel(struct bridge *b, struct session *s)
         radio_pacer_drop(b->links[s->link].pacer, key_of(s, NULL, true));
 }
 
+static void leave_list(struct bridge_link *link, struct session *s)
+{
+    struct session *before = NULL;
+    for (struct session *at = link->air_first; at != s; at = at->air_next)
+        before = at;
+    *(before == NULL ? &link->air_first : &before->air_next) = s->air_next;
+    if (link->air_last == s)
+        link->air_last = before;
+    s->waiting_for_air = false;
+}
+
+/* By the priority of what they have, then first come, first served. */
+static void join_list(struct bridge_link *link, struct session *s, uint8_t priority)
+{
+    struct session *before = link->air_last;
+    if (before != NULL && before->air_priority > priority) {
+        before = NULL;
+        for (struct session *at = link->air_first; at->air_priority <= priority; at = at->air_next)
+            before = at;
+    }
+    s->air_priority = priority;
+    s->air_next = before == NULL ? link->air_first : before->air_next;
+    *(before == NULL ? &link->air_first : &before->air_next) = s;
+    if (s->air_next == NULL)
+        link->air_last = s;
+    s->waiting_for_air = true;
+}
+
 bool air_is_free(struct bridge *b, struct session *s)
 {
     struct bridge_link *link = &b->links[s->link];
     if (link->pacer == NULL || (link->pacer->queued < QUEUED_MAX && !s->waiting_for_air))
         return true;
-    if (!s->waiting_for_air) {
-        s->waiting_for_air = true;
-        s->air_next = NULL;
-        *(link->air_last == NULL ? &link->air_first : &link->air_last->air_next) = s;
-        link->air_last = s;
-    }
+    const uint8_t priority = downlink_priority(b, s);
+    if (s->waiting_for_air && priority < s->air_priority)
+        leave_list(link, s);
+    if (!s->waiting_for_air)
+        join_list(link, s, priority);
     return false;
 }
 
@@ -225,14 +252,7 @@ void air_leave(struct bridge *b, struct session *s)
     air_cancel(b, s);
     if (!s->waiting_for_air)
         return;
-    struct bridge_link *link = &b->links[s->link];
-    struct session *before = NULL;
-    for (struct session *at = link->air_first; at != s; at = at->air_next)
-        before = at;
-    *(before == NULL ? &link->air_first : &before->air_next) = s->air_next;
-    if (link->air_last == s)
-        link->air_last = before;
-    s->waiting_for_air = false;
+    leave_list(&b->links[s->link], s);
 }
 
 static bool send_next(struct bridge *b, uint16_t link)

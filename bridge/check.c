@@ -383,6 +383,7 @@ static void air(const struct bridge *b, const struct sums *sums)
         for (const struct session *s = b->links[i].air_first; s != NULL;
              last = s, s = s->air_next) {
             assert(s->waiting_for_air && s->link == i);
+            assert(last == NULL || last->air_priority <= s->air_priority);
             waiting++;
         }
         assert(b->links[i].air_last == last);

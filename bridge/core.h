@@ -266,7 +266,8 @@ struct session {
     bool account_changed;                      /* since it was saved */
     struct sn_retry retry;
     struct radio_rtt rtt;
-    struct session *air_next; /* on the link's list of those waiting for air */
+    struct session *air_next; /* on the link's list of those waiting for air, */
+    uint8_t air_priority;     /* and by which priority */
     uint32_t match_stamp;     /* of the message that the following are about */
     uint8_t match_qos;        /* among the filters that it answers */
     uint8_t match_best;       /* among the filters that the broker is known to have */
@@ -822,6 +823,7 @@ void filter_match(struct bridge *b, const struct upstream *u, struct sn_bytes na
 /* ---- downlink.c ------------------------------------------------------------------- */
 
 void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_event *event);
+uint8_t downlink_priority(const struct bridge *b, const struct session *s); /* of its next one */
 void downlink_drop_row(struct bridge *b, struct session *s, const struct bridge_message *m);
 void downlink_pump(struct bridge *b, struct session *s); /* sends what may be sent */
 void downlink_regack(struct bridge *b, struct session *s, const struct sn_packet *p);

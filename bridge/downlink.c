@@ -560,12 +560,44 @@ static void begin(struct bridge *b, struct session *s, struct message *m)
         send_publish(b, s, m, dup);
 }
 
+uint8_t downlink_priority(const struct bridge *b, const struct session *s)
+{
+    uint8_t best = BRIDGE_PRIORITIES - 1;
+    for (const struct message *m = s->queue.head; m != NULL; m = m->next) {
+        const uint8_t priority = classes_at(b->config, m->class)->priority;
+        best = priority < best ? priority : best;
+    }
+    return s->queue.head == NULL ? BRIDGE_PRIORITY_STANDARD : best;
+}
+
+/* Of what is in memory the most urgent goes first; one class has one priority, so
+ * the order of a topic is kept. An exchange that is half done is ended before. */
+static struct message *most_urgent(struct bridge *b, struct session *s)
+{
+    struct message *best = queue_front(b, &s->queue);
+    if (best == NULL || best->flags & BRIDGE_FLAG_RELEASED)
+        return best;
+    uint8_t priority = classes_at(b->config, best->class)->priority;
+    for (struct message *m = best->next; m != NULL; m = m->next) {
+        const uint8_t other = classes_at(b->config, m->class)->priority;
+        if (s->queue.on_disk > 0 && m->seq >= s->queue.disk_from)
+            break; /* older ones of its topic may be on the disk */
+        if (m->flags & BRIDGE_FLAG_RELEASED)
+            return m;
+        if (other < priority) {
+            best = m;
+            priority = other;
+        }
+    }
+    return best;
+}
+
 void downlink_pump(struct bridge *b, struct session *s)
 {
     while (may_send(b, s) && queue_count(&s->queue) > 0) {
         if (!air_is_free(b, s))
             return;
-        struct message *m = queue_front(b, &s->queue);
+        struct message *m = most_urgent(b, s);
         if (m == NULL)
             return; /* the disk has it; FETCHED goes on */
         begin(b, s, m);

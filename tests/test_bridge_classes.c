@@ -118,6 +118,99 @@ static void messages_to_sensors_expire_by_class_and_by_the_brokers_word(void **s
             "    a < PUBLISH qos=1 short='AB' mid=8 data='4'\n");
 }
 
+/* An alarm does not wait behind bulk; each topic keeps its order. */
+static void the_urgent_goes_first_to_a_sensor(void **state)
+{
+    struct rig *r = *state;
+    connect_a(r);
+    play(r, "a > SUBSCRIBE qos=1 name='+' mid=1\n"
+            "    save filter 1 1 qos=1 +\n"
+            "stored\n"
+            "    a < SUBACK qos=1 tid=0 mid=1 code=accepted\n"
+            "a > DISCONNECT duration_s=600\n"
+            "    * CLIENT_ASLEEP a\n"
+            "    save session 1\n"
+            "stored\n"
+            "    a < DISCONNECT\n"
+            "message token 1 qos=1 CD '1'\n"
+            "    store 4 for 1 qos=1 CD '1'\n"
+            "message token 2 qos=1 XY '2'\n"
+            "    store 5 for 1 qos=1 XY '2'\n"
+            "message token 3 qos=1 CD '3'\n"
+            "    store 6 for 1 qos=1 CD '3'\n"
+            "message token 4 qos=1 AB '4'\n"
+            "    store 7 for 1 qos=1 AB '4'\n"
+            "message token 5 qos=1 AB '5'\n"
+            "    store 8 for 1 qos=1 AB '5'\n"
+            "stored\n"
+            "    accept 1\n"
+            "    accept 2\n"
+            "    accept 3\n"
+            "    accept 4\n"
+            "    accept 5\n"
+            "a > PINGREQ client_id='a'\n"
+            "    * CLIENT_AWAKE a\n"
+            "    a < PUBLISH qos=1 short='AB' mid=8 data='4'\n"
+            "a > PUBACK mid=8\n"
+            "    forget 7 for 1 lazy\n"
+            "    a < PUBLISH qos=1 short='AB' mid=9 data='5'\n"
+            "a > PUBACK mid=9\n"
+            "    forget 8 for 1 lazy\n"
+            "    a < PUBLISH qos=1 short='XY' mid=6 data='2'\n"
+            "a > PUBACK mid=6\n"
+            "    forget 5 for 1 lazy\n"
+            "    a < PUBLISH qos=1 short='CD' mid=5 data='1'\n"
+            "a > PUBACK mid=5\n"
+            "    forget 4 for 1 lazy\n"
+            "    a < PUBLISH qos=1 short='CD' mid=7 data='3'\n"
+            "a > PUBACK mid=7\n"
+            "    forget 6 for 1 lazy\n"
+            "    a < PINGRESP\n");
+}
+
+static void change_air(struct rig_options *o)
+{
+    o->links[0].bits_per_s = 1200;
+}
+
+static int slow_air(void **state)
+{
+    return begin_with(state, change_air);
+}
+
+/* Whoever has something urgent is served before those who came first. */
+static void the_urgent_goes_first_where_air_is_scarce(void **state)
+{
+    struct rig *r = *state;
+    static const char *const peers[] = {"a", "b", "c", "d"};
+    for (size_t i = 0; i < 4; i++) {
+        rig_frame(r, peers[i],
+                  &(struct sn_packet){.type = SN_CONNECT,
+                                      .connect = {.protocol_id = SN_PROTOCOL_ID,
+                                                  .client_id = sn_bytes_text(peers[i])}});
+        rig_commit(r, UINT64_MAX);
+        rig_frame(r, peers[i],
+                  &(struct sn_packet){.type = SN_SUBSCRIBE,
+                                      .subscribe = {.kind = SN_TOPIC_SHORT,
+                                                    .mid = 1,
+                                                    .tid = i == 3 ? SN_SHORT_ID('A', 'B')
+                                                                  : SN_SHORT_ID('C', 'D')}});
+        rig_commit(r, UINT64_MAX);
+    }
+    rig_pass(r, 10000);
+    rig_skip(r);
+    play(r, "message qos=0 CD '1'\n"
+            "    a < PUBLISH qos=0 short='CD' mid=0 data='1'\n"
+            "message qos=0 AB '2'\n"
+            "wait 2000\n"
+            "    +53\n"
+            "    b < PUBLISH qos=0 short='CD' mid=0 data='1'\n"
+            "    +106\n"
+            "    d < PUBLISH qos=0 short='AB' mid=0 data='2'\n"
+            "    +160\n"
+            "    c < PUBLISH qos=0 short='CD' mid=0 data='1'\n");
+}
+
 /* ---- lanes --------------------------------------------------------------------------- */
 
 static void change_lanes(struct rig_options *o)
@@ -731,6 +824,8 @@ int main(void)
         WITH(the_oldest_on_the_disk_give_way_too, disk_bounds),
         WITH(octets_and_age_are_bounds_too, byte_bounds),
         WITH(what_expires_on_the_disk_is_found, disk_bounds),
+        WITH(the_urgent_goes_first_to_a_sensor, begin),
+        WITH(the_urgent_goes_first_where_air_is_scarce, slow_air),
         WITH(messages_expire_on_their_way_to_the_broker, begin),
         WITH(messages_to_sensors_expire_by_class_and_by_the_brokers_word, begin),
     };
