@@ -166,6 +166,8 @@ class Broker(Process):
             "persistence true\n"
             "persistence_location %s/\n"
             "max_queued_messages 0\n"
+            # Of more, mosquitto 2.0.11 lets the newest overtake the others after a restart.
+            "max_inflight_messages 1000\n"
             "log_type %s\n"
             "%s\n" % (self.port, self.folder, "error" if quiet else "all", settings),
         )

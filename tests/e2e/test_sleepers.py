@@ -183,7 +183,7 @@ class Meter:
 def test_thousands_sleep_and_wake_without_a_leak(env):
     """SN12-6.14-3, SN12-6.14-8, SN12-6.14-10, SN12-6.14-18"""
     port = free_port(socket.SOCK_DGRAM)
-    broker = env.broker("max_inflight_messages 1000\nautosave_interval 0", quiet=True)
+    broker = env.broker("autosave_interval 0", quiet=True)
     bridge = env.bridge(
         env.config(broker, udp_link(port), bridge="max_clients = %d" % (CLIENTS + 10), log="warning")
     )
