@@ -18,7 +18,7 @@ import socket
 import time
 
 import mqttsn
-from harness import free_port, main, udp_link, wait_until
+from harness import IN_ORDER, free_port, main, udp_link, wait_until
 from mqtt import Client, Line
 from sensors import Fleet
 
@@ -29,8 +29,6 @@ SENSORS = 6
 RECEIVERS = 3
 RETRY_S = 0.1
 ON_THE_WAY_MAX = 60  # to the devices: their queues in the bridge have a limit
-# See test_stop.py.
-IN_ORDER = "max_inflight_messages 5000"
 
 
 class Receiver(mqttsn.Device):

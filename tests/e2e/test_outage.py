@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 
-from harness import free_port, main, udp_link, wait_until
+from harness import IN_ORDER, free_port, main, udp_link, wait_until
 from sensors import Fleet
 
 OUTAGE_S = 10
@@ -27,7 +27,7 @@ def publish_while_away(fleet, bridge, seconds):
 
 def test_readings_survive_outages_of_the_broker(env):
     port = free_port(socket.SOCK_DGRAM)
-    broker = env.broker()
+    broker = env.broker(IN_ORDER)
     watcher = env.watcher(broker, "out/#")
     bridge = env.bridge(env.config(broker, udp_link(port)))
     fleet = Fleet(env, port, count=20, messages=100)

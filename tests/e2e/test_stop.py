@@ -5,15 +5,11 @@ import signal
 import socket
 import time
 
-from harness import free_port, main, udp_link, wait_until
+from harness import IN_ORDER, free_port, main, udp_link, wait_until
 from mqtt import Client
 from sensors import Fleet
 
 STOP_S = 2.0
-
-# With a queue for a subscriber mosquitto 2.0.11 lets a new message overtake older ones, whenever
-# the subscriber's window has room for a moment. With a large window there is no queue.
-IN_ORDER = "max_inflight_messages 5000"
 
 
 def start(env):
