@@ -436,6 +436,7 @@ static void replay_queue(const struct sim_image_queue *q, sim_replay_fn *fn, voi
                                                    .session = m->session,
                                                    .class = m->class,
                                                    .link = m->link,
+                                                   .expires_ms = m->expires_ms,
                                                    .topic = m->topic,
                                                    .bytes = m->payload.len}});
     }
