@@ -1227,6 +1227,27 @@ static void lack_of_memory_is_waited_for(void **state)
 
 #define WITH(name, setup) cmocka_unit_test_setup_teardown(name, setup, end)
 
+/* One that need not wait for the disk stood behind one that does, which the disk refuses. */
+static void what_stood_behind_a_refused_message_goes(void **state)
+{
+    struct rig *r = *state;
+    play(r, "broker up\n"
+            "    * BROKER_UP\n"
+            "a > CONNECT clean=1 keepalive_s=0 client_id='a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "a > PUBLISH qos=2 short='ab' mid=1 data='x'\n"
+            "    store 2 qos=2 ab 'x'\n"
+            "b > PUBLISH qos=-1 predefined=1 mid=0 data='y'\n"
+            "store failed\n"
+            "    * STORE_FAILED\n"
+            "    * UP_CONGESTION a: disk\n"
+            "    a < PUBACK tid=24930 mid=1 code=congestion\n"
+            "    publish 3 qos=0 pre/one 'y'\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1268,6 +1289,7 @@ int main(void)
         WITH(qos_2_is_published_under_one_seq_whatever_dies_when, begin),
         WITH(pubrel_during_a_fetch_is_not_forgotten, begin),
         WITH(lack_of_memory_is_waited_for, begin),
+        WITH(what_stood_behind_a_refused_message_goes, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
