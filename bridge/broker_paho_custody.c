@@ -370,6 +370,7 @@ static struct connection *restored_connection(struct broker *b, uint32_t number,
     c->handle_protocol = protocol;
     c->session = session;
     c->restored = true;
+    c->proved = true; /* else it had no flights */
     b->protocol = b->options.protocol == PROTOCOL_5 ? protocol : PROTOCOL_3_1_1;
     return c;
 }
