@@ -29,7 +29,7 @@ struct subscription {
 struct outgoing {
     struct outgoing *next;
     struct parcel *parcel;
-    uint64_t token; /* 0: it has not been sent in this connection */
+    uint64_t token; /* 0: it has not been sent, or the library has forgotten that */
     uint32_t id;
     uint8_t qos;
     bool retain;
@@ -106,6 +106,8 @@ struct sim_broker {
     size_t retained_count;
     uint64_t slow_us;
     uint64_t last_token;
+    uint64_t handed;    /* token of the message that the bridge has to say something to; 0: none */
+    uint32_t handed_by; /* number of its connection */
     struct way *under_way;
     uint64_t last_seq;  /* of what the bridge has published */
     uint64_t crash_seq; /* up to here another process has published it */
@@ -218,10 +220,25 @@ static void take_first(struct connection *c)
     free(o);
 }
 
+/* At QoS 2 the library knows what was accepted in an earlier connection, or by an
+ * earlier process, when it comes again: it ends the handshake and tells nobody. */
+static bool is_taken(const struct sim_broker *b, const struct outgoing *o)
+{
+    return o->qos == 2 && !o->sent && o->token != 0 &&
+           (o->accepted ||
+            (b->options.has_flight != NULL && b->options.has_flight(b->ctx, o->token)));
+}
+
 /* The next message goes out. The library hands out one at a time, over all
- * connections, and waits for its acceptance. */
+ * connections, and waits until it is accepted or its connection cut by the bridge;
+ * that it is lost meanwhile changes nothing. */
 static void pump(struct sim_broker *b)
 {
+    if (b->handed != 0)
+        return;
+    for (struct connection *c = b->connections; c != NULL; c = c->next)
+        while (c->state == IS_UP && c->first != NULL && is_taken(b, c->first))
+            take_first(c);
     for (struct connection *c = b->connections; c != NULL; c = c->next)
         if (c->first != NULL && c->first->sent && c->state == IS_UP)
             return;
@@ -230,6 +247,7 @@ static void pump(struct sim_broker *b)
         if (o == NULL || c->state != IS_UP)
             continue;
         o->sent = true;
+        o->accepted = false;
         o->token = o->qos == 0 ? 0 : ++b->last_token;
         send_down(b, c,
                   (struct way){.what = WAY_MESSAGE,
@@ -484,12 +502,6 @@ static void connected(struct sim_broker *b, struct connection *c, bool clean)
         forget_session(c);
     c->session = true;
     c->state = IS_UP;
-    /* At QoS 2 the library recognises what was accepted in an earlier connection,
-     * or by an earlier process: it ends the handshake and tells nobody. */
-    while (c->first != NULL && c->first->qos == 2 &&
-           (c->first->accepted ||
-            (b->options.has_flight != NULL && b->options.has_flight(b->ctx, c->first->token))))
-        take_first(c);
     say(b, SIM_BROKER_UP, c, present ? "session" : "new", NULL);
     b->fn(b->ctx, &(struct bridge_event){.type = BRIDGE_ON_BROKER_UP,
                                          .up = {.conn = c->number,
@@ -533,6 +545,8 @@ static void message(struct sim_broker *b, struct connection *c, const struct way
                     .topic = w->parcel->topic,
                     .payload = w->parcel->payload},
     };
+    b->handed = w->seq;
+    b->handed_by = c->number;
     b->fn(b->ctx, &event);
     pump(b);
 }
@@ -633,8 +647,15 @@ static void disconnect(struct sim_broker *b, const struct bridge_action *a)
         publish_will(b, c);
     parcel_drop(c->will);
     c->will = NULL;
+    if (b->handed != 0 && b->handed_by == c->number) {
+        /* The library forgets it, to take it for new when it comes again. */
+        if (c->first != NULL && c->first->token == b->handed)
+            c->first->token = 0;
+        b->handed = 0;
+    }
     if (a->disconnect.forget)
         forget_session(c);
+    pump(b);
 }
 
 static void publish(struct sim_broker *b, struct connection *c, const struct bridge_message *m)
@@ -653,12 +674,16 @@ static void publish(struct sim_broker *b, struct connection *c, const struct bri
 
 static void accept(struct sim_broker *b, uint64_t token)
 {
+    if (b->handed == token)
+        b->handed = 0;
     for (struct connection *c = b->connections; c != NULL; c = c->next) {
-        if (c->first == NULL || c->first->token != token || c->state != IS_UP)
+        if (c->first == NULL || c->first->token != token)
             continue;
         c->first->accepted = true;
-        send_up(b, c, (struct way){.what = WAY_ACCEPTED, .seq = token});
+        if (c->first->sent)
+            send_up(b, c, (struct way){.what = WAY_ACCEPTED, .seq = token});
     }
+    pump(b);
 }
 
 void sim_broker_put(struct sim_broker *b, const struct bridge_action *a)
@@ -735,6 +760,7 @@ void sim_broker_reject(struct sim_broker *b, const char *filter)
 void sim_broker_end_client(struct sim_broker *b)
 {
     b->crash_seq = b->last_seq;
+    b->handed = 0;
     for (struct connection *c = b->connections; c != NULL; c = c->next) {
         end_connection(b, c);
         publish_will(b, c);

@@ -244,6 +244,36 @@ static void a_message_that_was_not_accepted_comes_again_unless_the_disk_has_it(v
     end(&b);
 }
 
+static void disconnect(struct bench *b)
+{
+    sim_broker_put(b->broker, &(struct bridge_action){.type = BRIDGE_DO_DISCONNECT});
+}
+
+/* As the library: its thread is in the bridge's hands, whatever the network does. */
+static void a_message_waits_for_its_answer_when_its_connection_is_lost(void **state)
+{
+    struct bench b;
+    (void)state;
+    begin(&b, 1);
+    command(&b, "a", 2, false);
+    command(&b, "b", 2, false);
+    pass(&b, 100);
+    sim_broker_drop(b.broker);
+    connect(&b);
+    pass(&b, 1000);
+    expect(&b, "message a qos 2 token 1\ndown connection lost\nup session\n");
+    accept(&b, 1);
+    pass(&b, 1000);
+    expect(&b, "message b qos 2 token 2\n");
+    sim_broker_drop(b.broker);
+    connect(&b);
+    expect(&b, "down connection lost\nup session\n");
+    disconnect(&b);
+    connect(&b);
+    expect(&b, "up session\nmessage b qos 2 token 3\n");
+    end(&b);
+}
+
 static void retained_messages_come_with_a_subscription(void **state)
 {
     struct bench b;
@@ -273,6 +303,7 @@ int main(void)
         cmocka_unit_test(one_message_comes_at_a_time_and_waits_to_be_accepted),
         cmocka_unit_test(a_session_keeps_messages_while_its_client_is_away),
         cmocka_unit_test(a_message_that_was_not_accepted_comes_again_unless_the_disk_has_it),
+        cmocka_unit_test(a_message_waits_for_its_answer_when_its_connection_is_lost),
         cmocka_unit_test(retained_messages_come_with_a_subscription),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
