@@ -23,6 +23,14 @@ bool await_add(struct bridge *b, struct await a)
     return true;
 }
 
+bool await_has_message(const struct bridge *b, uint32_t conn)
+{
+    const struct await *a = b->await_first;
+    while (a != NULL && (a->kind != AWAIT_ACCEPT || a->session != conn))
+        a = a->next;
+    return a != NULL;
+}
+
 static void unlink_await(struct bridge *b, struct await *a)
 {
     *(a->prev == NULL ? &b->await_first : &a->prev->next) = a->next;
@@ -45,6 +53,14 @@ static void answer(struct bridge *b, const struct await *a, const struct sn_pack
     struct session *s = clients_find_number(b, a->session);
     if (s != NULL)
         air_send(b, s, p, AIR_ACK, false);
+}
+
+static void accept(struct bridge *b, const struct await *a)
+{
+    struct upstream *u = upstream_find(b, a->session);
+    bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_ACCEPT, .accept.token = a->token});
+    if (u != NULL)
+        upstream_accepted(b, u);
 }
 
 static void say(struct bridge *b, const struct await *a)
@@ -99,7 +115,7 @@ static void say(struct bridge *b, const struct await *a)
         }
         return;
     case AWAIT_ACCEPT:
-        bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_ACCEPT, .accept.token = a->token});
+        accept(b, a);
         return;
     }
 }
@@ -129,7 +145,9 @@ static void send_again(struct bridge *b, const struct await *a)
 {
     struct upstream *u = upstream_find(b, a->session);
     if (u != NULL)
-        upstream_again(b, u);
+        upstream_refused(b, u);
+    else
+        accept(b, a); /* the session is gone, and nobody wants it */
 }
 
 /* Taken out first, then handled: what is said may let others wait. */

@@ -244,7 +244,9 @@ enum bridge_action_type {
     BRIDGE_DO_PUBLISH,
     BRIDGE_DO_SUBSCRIBE,
     BRIDGE_DO_UNSUBSCRIBE,
-    BRIDGE_DO_ACCEPT, /* the MESSAGE of this token is ours now */
+    /* The MESSAGE of this token is ours now. Each token is answered once: so, or by
+     * DISCONNECT of its connection, though that may be lost by then. */
+    BRIDGE_DO_ACCEPT,
     /* to the operator */
     BRIDGE_DO_NOTE,
 };

@@ -373,6 +373,7 @@ struct upstream {
 
     /* while it is down */
     uint32_t attempts;  /* since the last time it was up */
+    uint32_t refusals;  /* times that the disk refused what came by it, since it took something */
     struct timer timer; /* the next attempt; while it is up: memory was short for FETCH */
 
     /* from sensors */
@@ -695,8 +696,10 @@ void upstream_end(struct bridge *b, struct session *s, enum ending ending);
 void upstream_resume(struct bridge *b, struct session *s);
 bool upstream_is_wanted(const struct session *s); /* it has an own one that is */
 
-/* The broker is to send again what was not accepted. */
-void upstream_again(struct bridge *b, struct upstream *u);
+/* The disk has refused a message that came by it: the broker is to send it again, later
+ * each time in a row. */
+void upstream_refused(struct bridge *b, struct upstream *u);
+void upstream_accepted(struct bridge *b, struct upstream *u); /* the disk has taken one */
 /* After something was settled: ends or renews the connection when it is time. */
 void upstream_settled(struct bridge *b, struct upstream *u);
 void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event *event);
@@ -875,6 +878,8 @@ struct bridge_message queue_message(const struct queue *q, const struct message 
 /* Remembers what to say when ticket is durable. Returns false when memory is
  * out; then it is never said, and the peer repeats. */
 bool await_add(struct bridge *b, struct await a);
+/* Whether a message that came by this broker connection is not accepted yet. */
+bool await_has_message(const struct bridge *b, uint32_t conn);
 void await_stored(struct bridge *b, uint64_t ticket);
 void await_failed(struct bridge *b, uint64_t ticket);
 

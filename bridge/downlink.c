@@ -364,8 +364,6 @@ void downlink_failed(struct bridge *b, uint64_t ticket, bool back)
             }
         }
     }
-    if (back)
-        bridge_note(b, BRIDGE_NOTE_STORE_FAILED, NULL, sn_bytes_text("messages to sensors"), 0);
 }
 
 /* ---- from a queue to its sensor ----------------------------------------------------- */

@@ -203,12 +203,29 @@ static void disconnect(struct bridge *b, struct upstream *u, bool forget, bool w
     gone(b, u);
 }
 
-void upstream_again(struct bridge *b, struct upstream *u)
+/* Even when the connection is lost already: what gives messages to us waits to be told
+ * what becomes of this one. */
+void upstream_refused(struct bridge *b, struct upstream *u)
 {
-    if (!upstream_is_up(u))
+    bridge_note(b, BRIDGE_NOTE_BROKER_CUT, u->session, sn_bytes(NULL, 0), u->refusals);
+    if (u->refusals < ATTEMPTS_MAX)
+        u->refusals++;
+    if (u->state == UPSTREAM_DOWN) {
+        bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_DISCONNECT,
+                                               .disconnect = {.conn = u->conn}});
+        upstream_settled(b, u);
         return;
+    }
     disconnect(b, u, false, false);
+    u->attempts = u->refusals - 1;
     try_later(b, u);
+    next_turn(b);
+}
+
+void upstream_accepted(struct bridge *b, struct upstream *u)
+{
+    u->refusals = 0;
+    upstream_settled(b, u);
 }
 
 static void unwant(struct bridge *b, struct upstream *u)
@@ -221,11 +238,25 @@ static void unwant(struct bridge *b, struct upstream *u)
     leave_turn(b, u);
 }
 
+/* What came by it and is not on the disk yet is waited for: the broker would send it
+ * again, and the sensor get it twice. */
+static bool may_end(const struct bridge *b, const struct upstream *u)
+{
+    return u->wanted && u->ending != ENDING_NOT && queue_count(&u->queue) == 0 &&
+           !await_has_message(b, u->conn);
+}
+
+static bool may_renew(const struct bridge *b, const struct upstream *u)
+{
+    return u->stale && upstream_is_up(u) && u->inflight + u->inflight0 == 0 &&
+           !await_has_message(b, u->conn);
+}
+
 /* Returns whether the connection has ended: nothing is left to be sent by it. */
 static bool finish(struct bridge *b, struct upstream *u)
 {
     const struct session *s = u->session;
-    if (!u->wanted || u->ending == ENDING_NOT || queue_count(&u->queue) > 0)
+    if (!may_end(b, u))
         return false;
     if (u->state != UPSTREAM_DOWN) {
         const bool with_will = u->ending == ENDING_WITH_WILL && upstream_is_up(u);
@@ -239,9 +270,7 @@ static bool finish(struct bridge *b, struct upstream *u)
 void upstream_settled(struct bridge *b, struct upstream *u)
 {
     /* By the timer, for the session may go with it. */
-    const bool ends = u->wanted && u->ending != ENDING_NOT && queue_count(&u->queue) == 0;
-    const bool renews = u->stale && upstream_is_up(u) && u->inflight + u->inflight0 == 0;
-    if (ends || renews)
+    if (may_end(b, u) || may_renew(b, u))
         timers_set(&b->timers, &u->timer, b->now_ms);
 }
 
@@ -432,7 +461,7 @@ void upstream_due(struct bridge *b, struct upstream *u)
             clients_retire(b, s);
         else if (!s->transparent)
             upstream_remove(b, s);
-    } else if (u->stale && upstream_is_up(u) && u->inflight + u->inflight0 == 0) {
+    } else if (may_renew(b, u)) {
         renew(b, u);
     } else if (upstream_is_up(u)) {
         uplink_pump(b, u); /* memory was short */

@@ -90,6 +90,7 @@ struct conn {
     bool transient; /* which goes with the connection */
     uint32_t attempt;
     uint16_t window;
+    uint64_t unanswered; /* token of its last message, until ACCEPT or DISCONNECT */
 };
 #define LOST UINT32_MAX /* the life of one that became undecided with its connection */
 
@@ -644,6 +645,9 @@ static void accepted(struct rig *r, uint64_t token)
 {
     if (token == 0)
         fail(r, "no token is accepted");
+    for (size_t i = 0; i < r->conn_count; i++)
+        if (r->conns[i].unanswered == token)
+            r->conns[i].unanswered = 0;
     for (size_t i = r->owed_count; i-- > 0;) {
         const struct owed *o = &r->owed[i];
         if (o->token != token)
@@ -670,8 +674,9 @@ static void connect(struct rig *r, const struct bridge_action *a)
 static void disconnect(struct rig *r, const struct bridge_action *a)
 {
     struct conn *conn = conn_of(r, a->disconnect.conn);
-    if (!conn->up && !conn->wanted)
+    if (!conn->up && !conn->wanted && conn->unanswered == 0)
         fail(r, "DISCONNECT from nowhere");
+    conn->unanswered = 0;
     if (a->disconnect.forget)
         conn->kept = false;
     conn->up = conn->wanted = false;
@@ -728,6 +733,8 @@ static void emit(void *ctx, const struct bridge_action *a)
 
 void rig_step(struct rig *r, const struct bridge_event *event)
 {
+    if (event->type == BRIDGE_ON_MESSAGE)
+        conn_of(r, event->message.conn)->unanswered = event->message.token;
     bridge_step(r->bridge, r->now_ms, event);
     bridge_check(r->bridge);
     if (r->op_count == 0 && !r->restarting && r->bridge->await_first != NULL)

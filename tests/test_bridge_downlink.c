@@ -1109,7 +1109,7 @@ static void copies_that_cannot_be_stored_go_back_to_the_broker(void **state)
             "    a < PUBLISH qos=1 tid=1 mid=8 data='1'\n"
             "store failed\n"
             "    * STORE_FAILED\n"
-            "    * STORE_FAILED: messages to sensors\n"
+            "    * BROKER_CUT\n"
             "    disconnect broker\n"
             "wait 1000\n"
             "    +816\n"
@@ -1125,6 +1125,64 @@ static void copies_that_cannot_be_stored_go_back_to_the_broker(void **state)
             "    * FRAME_UNEXPECTED a: PUBACK\n"
             "a > PUBACK mid=9\n"
             "    forget 8 for 1 lazy\n");
+}
+
+static void message_comes(struct rig *r, uint64_t token)
+{
+    rig_step(r, &(struct bridge_event){.type = BRIDGE_ON_MESSAGE,
+                                       .message = {.token = token,
+                                                   .qos = 1,
+                                                   .topic = sn_bytes_text("AB"),
+                                                   .payload = sn_bytes_text("1")}});
+}
+
+/* How long the broker is left alone after the disk has refused a message. */
+static uint64_t rest_after_refusal(struct rig *r, uint64_t token)
+{
+    message_comes(r, token);
+    rig_refuse(r);
+    assert_false(rig_has_broker(r, 0));
+    const uint64_t from = rig_now(r);
+    while (!rig_wants_broker(r, 0))
+        rig_pass(r, 10);
+    rig_broker_up(r, true, 10, 2);
+    return rig_now(r) - from;
+}
+
+/* A disk that fails for long: later each time, up to a limit, and by chance; and as soon
+ * as ever when the disk has taken something. */
+static void the_broker_is_left_alone_while_the_disk_refuses(void **state)
+{
+    struct rig *r = *state;
+    uint64_t longest = 1000;
+    subscribe(r, "a", "AB", 1);
+    for (uint64_t token = 1; token <= 20; token++) {
+        const uint64_t rest = rest_after_refusal(r, token);
+        assert_true(rest >= longest / 2 && rest <= longest + 10);
+        longest = longest < 30000 ? 2 * longest : 60000;
+    }
+    message_comes(r, 21);
+    rig_commit(r, rig_ticket(r));
+    assert_true(rest_after_refusal(r, 22) <= 1010);
+    rig_skip(r);
+}
+
+/* The driver hands over nothing more before it knows what becomes of a message. */
+static void a_refused_message_is_answered_though_its_connection_is_lost(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "AB", 2);
+    play(r, "message token 1 qos=2 AB '1'\n"
+            "    store 7 for 1 qos=2 AB '1'\n"
+            "broker down\n"
+            "    * BROKER_LOST: gone\n"
+            "store failed\n"
+            "    * STORE_FAILED\n"
+            "    * BROKER_CUT\n"
+            "    disconnect broker\n"
+            "wait 1000\n"
+            "    +816\n"
+            "    connect broker\n");
 }
 
 /* broker_ack = early */
@@ -1275,6 +1333,8 @@ int main(void)
         WITH(a_late_pubrec_does_not_end_a_message_that_goes_again, begin),
         WITH(names_are_registered_once_per_connection, begin),
         WITH(copies_that_cannot_be_stored_go_back_to_the_broker, begin),
+        WITH(the_broker_is_left_alone_while_the_disk_refuses, begin),
+        WITH(a_refused_message_is_answered_though_its_connection_is_lost, begin),
         WITH(the_broker_may_be_told_early, early),
         WITH(a_message_without_a_subscriber_is_not_held_back, begin),
         WITH(the_same_message_id_may_be_open_in_both_directions, begin),

@@ -773,6 +773,38 @@ static void the_last_connection_may_go_while_a_will_is_asked_for(void **state)
             "    a < CONNACK code=congestion\n");
 }
 
+/* Cut before, the broker would send the message again, and a QoS 2 one would be there twice. */
+static void a_connection_is_renewed_when_the_disk_has_what_came_by_it(void **state)
+{
+    struct rig *r = *state;
+    play(r, "a > CONNECT keepalive_s=600 client_id='a'\n"
+            "    connect via 1 'a'\n"
+            "    save session 1\n"
+            "broker 1 up\n"
+            "    * CONNECTION_UP a\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "a > SUBSCRIBE qos=2 mid=1 name='AB'\n"
+            "    save topic 1 1 AB\n"
+            "    subscribe 1 via 1 qos=2 AB retained\n"
+            "subscribed 1 2\n"
+            "    save filter 1 1 qos=2 AB\n"
+            "stored\n"
+            "    a < SUBACK qos=2 tid=1 mid=1 code=accepted\n"
+            "message via 1 token 1 qos=2 AB 'x'\n"
+            "    store 4 for 1 qos=2 AB 'x'\n"
+            "a > WILLTOPICUPD qos=1 topic='w/a'\n"
+            "    save will 1\n"
+            "stored 4\n"
+            "    accept 1\n"
+            "    a < PUBLISH qos=2 tid=1 mid=5 data='x'\n"
+            "wait 0\n"
+            "    +0\n"
+            "    disconnect via 1\n"
+            "    connect via 1 'a' will qos=1 w/a ''\n");
+}
+
 static void copies_that_cannot_be_stored_come_again_by_the_same_connection(void **state)
 {
     struct rig *r = *state;
@@ -796,7 +828,7 @@ static void copies_that_cannot_be_stored_come_again_by_the_same_connection(void 
             "    a < PUBLISH qos=1 tid=1 mid=5 data='x'\n"
             "store failed\n"
             "    * STORE_FAILED\n"
-            "    * STORE_FAILED: messages to sensors\n"
+            "    * BROKER_CUT a\n"
             "    disconnect via 1\n"
             "wait 1000\n"
             "    +816\n"
@@ -854,6 +886,7 @@ int main(void)
         TEST(what_a_sensor_left_behind_is_sent_after_a_restart),
         TEST(the_limit_of_connections_is_congestion),
         TEST(the_last_connection_may_go_while_a_will_is_asked_for),
+        TEST(a_connection_is_renewed_when_the_disk_has_what_came_by_it),
         TEST(copies_that_cannot_be_stored_come_again_by_the_same_connection),
         TEST(late_news_of_an_earlier_attempt_are_void),
     };
