@@ -63,7 +63,7 @@ SEEDS    ?= 100
 # Those that take their time are run one by one.
 SOAKED   := $(filter-out %-days.sim %/quiet-lan.sim %/storm.sim,$(wildcard sim/scenarios/*.sim))
 
-.PHONY: all deps demo test check crash bench figures sleepers fuzz tidy fmt lint install clean help
+.PHONY: all deps demo test check crash bench figures losses sleepers fuzz tidy fmt lint install clean help
 .PHONY: tests run-checked benches fuzzers
 .SECONDARY:
 
@@ -150,6 +150,13 @@ bench: ## how fast, compared with direct MQTT
 	@$(MAKE_ALL) benches
 	@BUILD=$(BUILD) tests/bench
 
+losses: ## what is lost of 1,000 messages through OUTAGE=60 s without broker, a kill and radio loss
+	@tests/deps.sh test
+	@$(MAKE_ALL) all
+	@BUILD=$(BUILD) tests/losses $(OUTAGE)
+
+OUTAGE ?= 60
+
 sleepers: ## CLIENTS=5000 devices asleep and awake in turns for SECONDS=600: no leak, no drift, idle
 	@tests/deps.sh test
 	@$(MAKE_ALL) all
@@ -196,8 +203,8 @@ install: all ## into PREFIX=/usr/local, below DESTDIR
 	install -m 644 $(filter-out %_parts.h,$(wildcard mqttsn/*.h)) $(DESTDIR)$(PREFIX)/include/mqttsn
 	for page in $(wildcard tools/*.1 bridge/*.8 sim/*.1); do \
 	  install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
-	for unit in $(wildcard bridge/*.service); do \
-	  install -D -m 644 $$unit $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
+	for unit in $(wildcard bridge/*.service); do sed 's|/usr/local|$(PREFIX)|' $$unit | \
+	  install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
 
 clean: ## remove what was built
 	rm -rf build
