@@ -136,7 +136,7 @@ void session_changed(struct bridge *b, const struct session *s, uint8_t before)
 
 void session_reschedule(struct bridge *b, struct session *s)
 {
-    uint64_t due = s->dialogue == DIALOGUE_NONE ? sn_session_deadline(&s->sn) : SN_NEVER;
+    uint64_t due = s->dialogue == DIALOGUE_NONE ? session_deadline(b, s) : SN_NEVER;
     if (s->retry.due_ms < due)
         due = s->retry.due_ms;
     if (s->dialogue_retry.due_ms < due)
@@ -228,6 +228,13 @@ static bool is_request(enum sn_type type)
            type != SN_PINGRESP;
 }
 
+/* 6.14: it is to connect first. What ends an exchange is no request. */
+static bool needs_active(enum sn_type type)
+{
+    return type == SN_REGISTER || type == SN_PUBLISH || type == SN_SUBSCRIBE ||
+           type == SN_UNSUBSCRIBE || type == SN_WILLTOPICUPD || type == SN_WILLMSGUPD;
+}
+
 static void connected_frame(struct bridge *b, const struct peer *peer, const struct sn_packet *p,
                             enum sn_fault fault)
 {
@@ -267,6 +274,14 @@ static void connected_frame(struct bridge *b, const struct peer *peer, const str
         sn_session_hear(&s->sn, b->now_ms);
         save_heard(b, s);
         session_reschedule(b, s);
+    }
+    if (b->config->strict_sleep && needs_active(p->type) &&
+        (s->sn.state == SN_ASLEEP || s->sn.state == SN_AWAKE)) {
+        bridge_note(b, BRIDGE_NOTE_FRAME_UNEXPECTED, s,
+                    sn_bytes_text(sn_type_name((uint8_t)p->type)), 0);
+        if (air_may_refuse(b, peer))
+            air_answer(b, peer, &(struct sn_packet){.type = SN_DISCONNECT});
+        return;
     }
     from_client(b, s, peer, p, fault);
 }

@@ -284,7 +284,7 @@ static void session(const struct bridge *b, struct sums *sums, const struct sess
     sums->waiting_for_air += s->waiting_for_air;
     assert(s->timer.due_ms == TIMER_NEVER || s->timer.at != 0);
     if (b->started && s->dialogue == DIALOGUE_NONE)
-        assert(s->timer.due_ms <= sn_session_deadline(&s->sn));
+        assert(s->timer.due_ms <= session_deadline(b, s));
     assert(s->timer.due_ms <= s->retry.due_ms && s->timer.due_ms <= s->dialogue_retry.due_ms);
 
     assert(!s->transparent || s->own != NULL);

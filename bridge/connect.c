@@ -519,7 +519,7 @@ void connect_due(struct bridge *b, struct session *s)
             return;
         }
     }
-    if (sn_session_deadline(&s->sn) <= b->now_ms && s->dialogue == DIALOGUE_NONE) {
+    if (session_deadline(b, s) <= b->now_ms && s->dialogue == DIALOGUE_NONE) {
         connect_lose(b, s, BRIDGE_NOTE_CLIENT_LOST);
         return;
     }

@@ -551,6 +551,12 @@ void bridge_note_at(struct bridge *b, enum bridge_note note, uint16_t link, stru
 /* Keeps the counts of states right: its state was `before`. */
 void session_changed(struct bridge *b, const struct session *s, uint8_t before);
 
+/* When it counts as lost unless it is heard before. */
+static inline uint64_t session_deadline(const struct bridge *b, const struct session *s)
+{
+    return sn_session_deadline(&s->sn, b->config->tolerance_percent);
+}
+
 /* Sets the session's timer to the earliest of what it waits for. */
 void session_reschedule(struct bridge *b, struct session *s);
 

@@ -178,6 +178,19 @@ static bool register_fits(const struct bridge *b, const struct session *s, struc
     return frame_fits(b, s, topic.len + (topic.len > 249 ? 8 : 6));
 }
 
+/* A name that was subscribed as a short one has no other id (6.9); whether what only a
+ * wildcard matches may go by its short name, too, the text leaves open (A-39). */
+static bool may_be_short(const struct bridge *b, const struct session *s, const struct topic *t,
+                         const struct name *name)
+{
+    if (name->len != 2 || !b->config->register_short)
+        return name->len == 2;
+    const struct subscription *sub = t == NULL ? s->subscriptions : NULL;
+    while (sub != NULL && sub->filter->name != name)
+        sub = sub->next;
+    return sub != NULL;
+}
+
 /* 6.10, A-43: messages carry the id the client knows; the other two kinds need
  * no registration at all. Returns false when REGISTER has to go first. */
 static bool topic_id(const struct bridge *b, const struct session *s, const struct name *name,
@@ -195,7 +208,7 @@ static bool topic_id(const struct bridge *b, const struct session *s, const stru
         p->publish.tid = predefined;
         return true;
     }
-    if (name->len == 2) {
+    if (may_be_short(b, s, t, name)) {
         p->publish.kind = SN_TOPIC_SHORT;
         p->publish.tid = SN_SHORT_ID(name->text[0], name->text[1]);
         return true;

@@ -25,6 +25,14 @@ static void change_link(struct bridge *b, uint16_t i)
         discover_change(b, i);
 }
 
+/* They may be silent for another time now. */
+static void change_sessions(struct bridge *b)
+{
+    for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++)
+        for (struct table_link *l = b->sessions_by_number.buckets[i]; l != NULL; l = l->next)
+            session_reschedule(b, TABLE_ENTRY(l, struct session, by_number));
+}
+
 bool bridge_reload(struct bridge *b, uint64_t now_ms, const struct bridge_config *config)
 {
     assert(now_ms >= b->now_ms);
@@ -35,6 +43,7 @@ bool bridge_reload(struct bridge *b, uint64_t now_ms, const struct bridge_config
     b->config = config;
     for (uint16_t i = 0; i < config->link_count; i++)
         change_link(b, i);
+    change_sessions(b);
     downlink_rename(b);
     upstream_hurry(b);
     return true;

@@ -479,7 +479,7 @@ void restore_open(struct bridge *b, const struct bridge_event *event)
  * and half a minute for a repeat, before it can be taken for lost. */
 static void grace(struct bridge *b, struct session *s)
 {
-    const uint64_t deadline = sn_session_deadline(&s->sn);
+    const uint64_t deadline = session_deadline(b, s);
     if (deadline == SN_NEVER)
         return;
     const uint64_t whole = deadline - s->sn.heard_ms;

@@ -48,20 +48,20 @@ void sn_session_hear(struct sn_session *s, uint64_t now_ms)
     s->heard_ms = now_ms;
 }
 
-uint64_t sn_session_tolerance_ms(uint16_t seconds)
+uint64_t sn_session_tolerance_ms(uint16_t seconds, uint16_t percent)
 {
-    const uint64_t ms = (uint64_t)seconds * 1000;
-    return seconds < 60 ? ms + ms / 2 : ms + ms / 10;
+    const uint16_t standard = seconds < 60 ? 50 : 10;
+    return (uint64_t)seconds * 10 * (100u + (percent != 0 ? percent : standard));
 }
 
-uint64_t sn_session_deadline(const struct sn_session *s)
+uint64_t sn_session_deadline(const struct sn_session *s, uint16_t percent)
 {
     switch ((enum sn_state)s->state) {
     case SN_ACTIVE:
         return s->keepalive_s == 0 ? SN_NEVER
-                                   : s->heard_ms + sn_session_tolerance_ms(s->keepalive_s);
+                                   : s->heard_ms + sn_session_tolerance_ms(s->keepalive_s, percent);
     case SN_ASLEEP:
-        return s->heard_ms + sn_session_tolerance_ms(s->sleep_s);
+        return s->heard_ms + sn_session_tolerance_ms(s->sleep_s, percent);
     case SN_DISCONNECTED:
     case SN_AWAKE:
     case SN_LOST:

@@ -52,15 +52,16 @@ void sn_session_lose(struct sn_session *s);
 /* A well-formed message of the client arrived, whatever it was. */
 void sn_session_hear(struct sn_session *s, uint64_t now_ms);
 
-/* When the client counts as lost unless heard before; SN_NEVER if not at all. */
-uint64_t sn_session_deadline(const struct sn_session *s);
+/* When the client counts as lost unless heard before; SN_NEVER if not at all. The
+ * percentage is the one of sn_session_tolerance_ms(). */
+uint64_t sn_session_deadline(const struct sn_session *s, uint16_t percent);
 
 /* Active, asleep or awake: the gateway keeps a connection for it. */
 bool sn_session_is_connected(const struct sn_session *s);
 
-/* How long silence is tolerated for a duration of seconds: 10 % more from one
- * minute on, 50 % more below (7.2, A-45). */
-uint64_t sn_session_tolerance_ms(uint16_t seconds);
+/* How long silence is tolerated for a duration of seconds: so many percent more;
+ * with 0, 10 % more from one minute on and 50 % more below (7.2, A-45). */
+uint64_t sn_session_tolerance_ms(uint16_t seconds, uint16_t percent);
 
 /* "active", ... */
 const char *sn_state_name(enum sn_state state);

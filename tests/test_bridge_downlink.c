@@ -529,6 +529,46 @@ static void ids_known_to_the_device_need_no_register(void **state)
             "message qos=0 t/1 'its own'\n");
 }
 
+static void change_short(struct rig_options *o)
+{
+    o->config.register_short = true;
+}
+
+static int short_names_registered(void **state)
+{
+    return begin_with(state, change_short);
+}
+
+/* A-39 */
+static void a_short_name_that_a_wildcard_matches_may_be_registered(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "#", 0);
+    play(r, "message qos=0 AB 'x'\n"
+            "    save topic 1 1 AB\n"
+            "stored\n"
+            "    a < REGISTER tid=1 mid=1 name='AB'\n"
+            "a > REGACK tid=1 mid=1\n"
+            "    a < PUBLISH qos=0 tid=1 mid=0 data='x'\n"
+            "message qos=0 AB 'y'\n"
+            "    a < PUBLISH qos=0 tid=1 mid=0 data='y'\n");
+}
+
+/* A-39, SN12-6.7-5: it knows the name by nothing else. */
+static void a_name_subscribed_as_a_short_one_is_not_registered(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "#", 0);
+    play(r, "a > SUBSCRIBE qos=0 mid=2 short='AB'\n"
+            "    subscribe 2 qos=0 AB retained\n"
+            "subscribed 2 0\n"
+            "    save filter 1 2 qos=0 AB\n"
+            "stored\n"
+            "    a < SUBACK qos=0 tid=0 mid=2 code=accepted\n"
+            "message qos=0 AB 'x'\n"
+            "    a < PUBLISH qos=0 short='AB' mid=0 data='x'\n");
+}
+
 static struct {
     uint8_t sent[300]; /* the last frame */
     size_t sent_len;
@@ -1314,6 +1354,8 @@ int main(void)
         WITH(subscriptions_are_limited_for_each_client, begin),
         WITH(a_name_is_registered_before_its_first_message, begin),
         WITH(ids_known_to_the_device_need_no_register, begin),
+        WITH(a_short_name_that_a_wildcard_matches_may_be_registered, short_names_registered),
+        WITH(a_name_subscribed_as_a_short_one_is_not_registered, short_names_registered),
         WITH(long_messages_pass_both_ways, watched),
         WITH(qos_1_goes_one_by_one, begin),
         WITH(qos_2_goes_over_the_disk_at_every_step, begin),

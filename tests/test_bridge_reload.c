@@ -31,6 +31,26 @@ static void connect(struct rig *r)
             "    a < CONNACK code=accepted\n");
 }
 
+/* */
+static void another_tolerance_holds_for_the_silence_that_has_begun(void **state)
+{
+    struct rig *r = *state;
+    play(r, "a > CONNECT keepalive_s=100 client_id='a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n");
+    options.config.tolerance_percent = 50;
+    assert_true(rig_reload(r, &options));
+    play(r, "wait 149999\n");
+    options.config.tolerance_percent = 5;
+    assert_true(rig_reload(r, &options));
+    play(r, "wait 0\n"
+            "    +0\n"
+            "    * CLIENT_LOST a: active\n"
+            "    save session 1 lazy\n");
+}
+
 static void switches_of_a_link_take_effect_at_once(void **state)
 {
     struct rig *r = *state;
@@ -161,6 +181,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define RELOAD(test) cmocka_unit_test_setup_teardown(test, begin, end)
+        RELOAD(another_tolerance_holds_for_the_silence_that_has_begun),
         RELOAD(switches_of_a_link_take_effect_at_once),
         RELOAD(a_lower_limit_takes_nothing_away),
         RELOAD(predefined_ids_are_others),

@@ -60,6 +60,16 @@ static int fifteen_seconds(void **state)
     return begin_with(state, change_time);
 }
 
+static void change_strict(struct rig_options *o)
+{
+    o->config.strict_sleep = true;
+}
+
+static int strict(void **state)
+{
+    return begin_with(state, change_strict);
+}
+
 static void reconnect(struct rig *r, const char *peer)
 {
     rig_frame(r, peer,
@@ -485,6 +495,52 @@ static void a_sleeper_that_publishes_is_served_and_sleeps_on(void **state)
             "    save session 1 lazy\n");
 }
 
+/* what began while it was active may end, and QoS -1 asks for no connection. */
+static void a_sleeper_may_be_told_to_connect_before_it_asks_for_anything(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "AB", 1);
+    play(r, "a > DISCONNECT duration_s=40\n"
+            "    * CLIENT_ASLEEP a\n"
+            "    save session 1\n"
+            "stored\n"
+            "    a < DISCONNECT\n"
+            "a > PUBLISH qos=1 predefined=2 mid=1 data='x'\n"
+            "    * FRAME_UNEXPECTED a: PUBLISH\n"
+            "    a < DISCONNECT\n"
+            "a > SUBSCRIBE qos=1 mid=2 name='t'\n"
+            "    * FRAME_UNEXPECTED a: SUBSCRIBE\n"
+            "    a < DISCONNECT\n"
+            "a > UNSUBSCRIBE mid=3 name='AB'\n"
+            "    * FRAME_UNEXPECTED a: UNSUBSCRIBE\n"
+            "    a < DISCONNECT\n"
+            "a > REGISTER mid=4 name='t/1'\n"
+            "    * FRAME_UNEXPECTED a: REGISTER\n"
+            "    a < DISCONNECT\n"
+            "a > PUBLISH qos=-1 predefined=2 mid=0 data='y'\n"
+            "    publish 8 qos=0 a/two 'y'\n"
+            "message token 1 qos=1 AB '1'\n"
+            "    store 9 for 1 qos=1 AB '1'\n"
+            "stored\n"
+            "    accept 1\n"
+            "a > PINGREQ client_id='a'\n"
+            "    * CLIENT_AWAKE a\n"
+            "    a < PUBLISH qos=1 tid=1 mid=10 data='1'\n"
+            "a > WILLTOPICUPD empty\n"
+            "    * FRAME_UNEXPECTED a: WILLTOPICUPD\n"
+            "    a < DISCONNECT\n"
+            "a > PUBACK mid=10\n"
+            "    forget 9 for 1 lazy\n"
+            "    a < PINGRESP\n"
+            "a > CONNECT client_id='a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "a > REGISTER mid=4 name='t/1'\n"
+            "    save topic 1 2 t/1\n");
+}
+
 /* A limit lets the device sleep. */
 static void an_awake_period_may_be_limited(void **state)
 {
@@ -731,6 +787,7 @@ int main(void)
         WITH(a_sleeper_may_not_wake_at_another_address_elsewhere, no_roaming),
         WITH(a_ping_does_not_move_an_active_client, begin),
         WITH(a_sleeper_that_publishes_is_served_and_sleeps_on, begin),
+        WITH(a_sleeper_may_be_told_to_connect_before_it_asks_for_anything, strict),
         WITH(an_awake_period_may_be_limited, one_per_wake),
         WITH(an_awake_period_may_be_limited_in_time, fifteen_seconds),
         WITH(an_awake_device_learns_names, begin),

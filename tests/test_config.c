@@ -120,6 +120,9 @@ static void a_link_is_all_that_must_be_said(void **state)
     assert_true(c.bridge.broker_ack_stored);
     assert_int_equal(c.bridge.gateway_id, 1);
     assert_int_equal(c.bridge.awake_messages, 0);
+    assert_int_equal(c.bridge.tolerance_percent, 0);
+    assert_false(c.bridge.strict_sleep);
+    assert_false(c.bridge.register_short);
     assert_int_equal(c.memory_mb, 0);
     assert_int_equal(c.log, BRIDGE_LEVEL_INFO);
     assert_string_equal(c.broker.url, "tcp://127.0.0.1:1883");
@@ -166,6 +169,9 @@ static void every_key_reaches_its_field(void **state)
                            "max_backlog_age_s = 104\n"
                            "qos0_backlog = 13\n"
                            "awake_messages = 14\n"
+                           "tolerance_percent = 105\n"
+                           "strict_sleep = yes\n"
+                           "register_short = yes\n"
                            "memory_mb = 15\n"
                            "commit_delay_ms = 16\n"
                            "store_max_mb = 17\n"
@@ -252,6 +258,9 @@ static void every_key_reaches_its_field(void **state)
     assert_int_equal(c.bridge.max_backlog_age_s, 104);
     assert_int_equal(c.bridge.qos0_backlog, 13);
     assert_int_equal(c.bridge.awake_messages, 14);
+    assert_int_equal(c.bridge.tolerance_percent, 105);
+    assert_true(c.bridge.strict_sleep);
+    assert_true(c.bridge.register_short);
     assert_int_equal(c.memory_mb, 15);
     assert_int_equal(c.commit_delay_ms, 16);
     assert_int_equal(c.store_max_mb, 17);
