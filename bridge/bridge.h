@@ -389,6 +389,13 @@ struct bridge_predefined {
     const char *topic;
 };
 
+/* Whose CONNECT is accepted while the broker is away. */
+enum bridge_offline {
+    BRIDGE_OFFLINE_ALL,
+    BRIDGE_OFFLINE_KNOWN, /* who has a session already */
+    BRIDGE_OFFLINE_NONE,
+};
+
 /* Which sensors have a broker connection of their own: the first pattern that
  * matches the client id decides (pattern.h). */
 struct bridge_mode {
@@ -400,7 +407,8 @@ struct bridge_config {
     uint8_t gateway_id;
     bool standby;    /* silent on a link as long as another gateway advertises there */
     bool ack_stored; /* ack = stored; else a sensor's message is acknowledged by the broker's */
-    bool broker_ack_stored; /* broker_ack = stored; else ACCEPT at once */
+    bool broker_ack_stored;  /* broker_ack = stored; else ACCEPT at once */
+    uint8_t connect_offline; /* enum bridge_offline; the others hear congestion */
     uint32_t max_clients;
     uint32_t max_topics;        /* topic ids of one client */
     uint32_t max_subscriptions; /* of one client */
@@ -458,7 +466,7 @@ size_t bridge_memory_usual(const struct bridge_config *config);
  * the predefined ids.
  *
  * Only these may differ: gateway_id, standby, ack_stored, broker_ack_stored,
- * max_subscriptions, max_queue and max_backlog with their octets and ages, live_share,
+ * connect_offline, max_subscriptions, max_queue and max_backlog with their octets and ages, live_share,
  * max_client_id, tolerance_percent, qos0_backlog,
  * reconnect_min_ms, reconnect_max_ms, awake_messages, awake_s, strict_sleep, register_short, predefined; and of a
  * link retry_ms, retry_min_ms, retry_max_ms, retries, qos_minus_one, roam, forwarders,

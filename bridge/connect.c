@@ -145,6 +145,22 @@ static uint16_t keepalive_of(const struct bridge *b, const struct sn_packet *p)
     return max_s != 0 && (wanted_s == 0 || wanted_s > max_s) ? max_s : wanted_s;
 }
 
+/* What sensors send is kept while the broker is away, and so may they be. */
+static bool is_admitted(struct bridge *b, const struct session *s)
+{
+    if (upstream_is_up(&b->shared) || upstream_is_up(upstream_of(b, s)))
+        return true;
+    switch ((enum bridge_offline)b->config->connect_offline) {
+    case BRIDGE_OFFLINE_ALL:
+        return true;
+    case BRIDGE_OFFLINE_KNOWN:
+        return s != NULL && s->on_disk;
+    case BRIDGE_OFFLINE_NONE:
+        return false;
+    }
+    return false;
+}
+
 void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_packet *p,
                    enum sn_fault fault)
 {
@@ -164,6 +180,10 @@ void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_pa
     if (s != NULL && clients_is_at(s, peer) && as_before &&
         (s->dialogue == DIALOGUE_STORING || s->dialogue == DIALOGUE_BROKER))
         return; /* repeated; CONNACK is on its way */
+    if (!is_admitted(b, s)) {
+        refuse(b, peer, id, SN_CONGESTION, "broker away");
+        return;
+    }
     if (!upstream_has_room(b, id, s)) {
         bridge_note_at(b, BRIDGE_NOTE_CONNECTION_LIMIT, peer->link, id, sn_bytes(NULL, 0),
                        b->status.connections);

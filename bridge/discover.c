@@ -143,11 +143,13 @@ uint64_t discover_deadline(const struct bridge *b)
 /* ---- SEARCHGW ---------------------------------------------------------------------- */
 
 /* The bridge buffers while the broker is away and accepts CONNECT, so it
- * answers (A-06). To everybody, so that others can give up their search (A-08),
+ * answers, unless it is told not to accept anybody then (A-06). To everybody, so that others can give up their search (A-08),
  * with the radius of the question. */
 void discover_search(struct bridge *b, const struct peer *peer, const struct sn_packet *p)
 {
-    if (is_standing_by(b, peer->link))
+    const bool refuses =
+        b->config->connect_offline == BRIDGE_OFFLINE_NONE && !upstream_is_up(&b->shared);
+    if (refuses || is_standing_by(b, peer->link))
         return;
     const struct sn_packet answer = {.type = SN_GWINFO, .gwinfo.gw_id = b->config->gateway_id};
     struct radio_address all = {0};

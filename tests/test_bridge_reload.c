@@ -31,6 +31,46 @@ static void connect(struct rig *r)
             "    a < CONNACK code=accepted\n");
 }
 
+/* */
+static void connect_while_the_broker_is_away_may_be_for_some_or_for_nobody(void **state)
+{
+    struct rig *r = *state;
+    connect(r);
+    options.config.connect_offline = BRIDGE_OFFLINE_KNOWN;
+    assert_true(rig_reload(r, &options));
+    play(r, "b > CONNECT client_id='b'\n"
+            "    * CLIENT_REFUSED b: broker away\n"
+            "    b < CONNACK code=congestion\n"
+            "b > SEARCHGW\n"
+            "    b < GWINFO gw_id=7\n"
+            "a > CONNECT clean=1 keepalive_s=10 client_id='a'\n"
+            "    erase all of 1\n"
+            "    save session 1\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n");
+    options.config.connect_offline = BRIDGE_OFFLINE_NONE;
+    assert_true(rig_reload(r, &options));
+    play(r, "a > CONNECT clean=1 client_id='a'\n"
+            "    * CLIENT_REFUSED a: broker away\n"
+            "    a < CONNACK code=congestion\n"
+            "b > SEARCHGW\n"
+            "a > PUBLISH qos=1 predefined=1 mid=1 data='x'\n"
+            "    store 4 qos=1 pre/one 'x'\n"
+            "stored\n"
+            "    a < PUBACK tid=1 mid=1 code=accepted\n"
+            "broker up\n"
+            "    * BROKER_UP\n"
+            "    publish 4 qos=1 pre/one 'x'\n"
+            "b > SEARCHGW\n"
+            "    b < GWINFO gw_id=7\n"
+            "b > CONNECT client_id='b'\n"
+            "    save session 2\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED b\n"
+            "    b < CONNACK code=accepted\n");
+}
+
 /* */
 static void another_tolerance_holds_for_the_silence_that_has_begun(void **state)
 {
@@ -181,6 +221,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define RELOAD(test) cmocka_unit_test_setup_teardown(test, begin, end)
+        RELOAD(connect_while_the_broker_is_away_may_be_for_some_or_for_nobody),
         RELOAD(another_tolerance_holds_for_the_silence_that_has_begun),
         RELOAD(switches_of_a_link_take_effect_at_once),
         RELOAD(a_lower_limit_takes_nothing_away),
