@@ -75,6 +75,13 @@ struct broker_login {
     const char *password;
 };
 
+/* Which messages tell link, time of receipt and signal. */
+enum broker_user_properties {
+    BROKER_PROPERTIES_NO,
+    BROKER_PROPERTIES_LATE, /* those that waited: the others come when they were received */
+    BROKER_PROPERTIES_ALWAYS,
+};
+
 struct broker_options {
     const char *url;       /* tcp:// ssl:// ws:// wss:// host[:port] */
     const char *client_id; /* of connection 0 */
@@ -87,9 +94,9 @@ struct broker_options {
     struct store *store;   /* for exactly once over a crash; NULL: without */
     uint16_t keepalive_s;
     uint16_t connect_timeout_s;
-    uint16_t max_inflight; /* upper bound of the window reported with BROKER_UP */
-    uint8_t protocol;      /* 5, falls back to 4 (3.1.1) when the broker refuses 5; or 4 */
-    bool user_properties;  /* tell what the core knows of a message, MQTT 5 */
+    uint16_t max_inflight;   /* upper bound of the window reported with BROKER_UP */
+    uint8_t protocol;        /* 5, falls back to 4 (3.1.1) when the broker refuses 5; or 4 */
+    uint8_t user_properties; /* enum broker_user_properties, MQTT 5 */
     const struct bridge_link_config *links; /* their names, for that */
     uint32_t session_expiry_s;              /* how long the broker keeps our sessions, MQTT 5 */
     const struct broker_login *logins;      /* must outlive the broker */

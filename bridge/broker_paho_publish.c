@@ -8,6 +8,7 @@
 #define REFUSALS_MAX        10u  /* of single messages, before the session is given up */
 #define PACKET_OVERHEAD     24u  /* of a PUBLISH without topic, payload and user properties */
 #define USER_PROPERTIES_MAX 128u /* octets of all of them */
+#define LATE_MS             1000 /* a message that waited so long is late */
 
 /* ---- callbacks: publishing ----------------------------------------------------------- */
 
@@ -320,14 +321,31 @@ static void add_user_properties(const struct broker *b, const struct command *co
     }
 }
 
+/* Properties are what costs most of a small message in the client library. */
+static bool wants_user_properties(const struct broker *b, const struct command *command)
+{
+    struct timespec t;
+    switch ((enum broker_user_properties)b->options.user_properties) {
+    case BROKER_PROPERTIES_NO:
+        return false;
+    case BROKER_PROPERTIES_LATE:
+        clock_gettime(CLOCK_REALTIME, &t);
+        return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000 >=
+               command->received_ms + LATE_MS;
+    case BROKER_PROPERTIES_ALWAYS:
+        return true;
+    }
+    return false;
+}
+
 static void add_publish_properties(const struct connection *c, const struct command *command,
                                    MQTTProperties *all)
 {
     const size_t room = c->max_packet == 0 ? SIZE_MAX : c->max_packet;
     if (command->expiry_s != 0)
         paho_add_property(all, MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL, command->expiry_s);
-    if (c->broker->options.user_properties &&
-        command->text_len + command->body_len + PACKET_OVERHEAD + USER_PROPERTIES_MAX <= room)
+    if (command->text_len + command->body_len + PACKET_OVERHEAD + USER_PROPERTIES_MAX <= room &&
+        wants_user_properties(c->broker, command))
         add_user_properties(c->broker, command, all);
 }
 

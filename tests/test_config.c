@@ -194,7 +194,7 @@ static void every_key_reaches_its_field(void **state)
                            "session_expiry_s = 4294967295\n"
                            "reconnect_min_ms = 22\n"
                            "reconnect_max_ms = 23\n"
-                           "user_properties = no\n"
+                           "user_properties = always\n"
                            "[class alarm]\n"
                            "topics = a/#, +/b\n"
                            "expire_s = 24\n"
@@ -283,7 +283,7 @@ static void every_key_reaches_its_field(void **state)
     assert_true(c.broker.session_expiry_s == UINT32_MAX);
     assert_int_equal(c.bridge.reconnect_min_ms, 22);
     assert_int_equal(c.bridge.reconnect_max_ms, 23);
-    assert_false(c.broker.user_properties);
+    assert_int_equal(c.broker.user_properties, BROKER_PROPERTIES_ALWAYS);
 
     assert_int_equal(c.bridge.class_count, 2);
     assert_string_equal(c.bridge.classes[0].name, "default");
