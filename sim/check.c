@@ -47,10 +47,13 @@ struct ending {
     uint64_t number;
 };
 
+#define NAME_SIZE 32 /* of a client id that can be a device's */
+
 struct conn {
     uint32_t number;
     uint16_t window;
-    uint32_t party; /* whose own it is; SIM_NAMES_NONE: all share it */
+    char client[NAME_SIZE]; /* whose own it is; empty: all share it. It may connect before
+                             * anything was heard of that device */
 };
 
 struct sim_check {
@@ -103,7 +106,7 @@ static const char *name_of(const struct sim_check *c, uint32_t party)
 /* The device of this client id. */
 static uint32_t party_of(const struct sim_check *c, struct sn_bytes client)
 {
-    char name[32];
+    char name[NAME_SIZE];
     if (client.len >= sizeof(name))
         return SIM_NAMES_NONE;
     snprintf(name, sizeof(name), "%.*s", (int)client.len, (const char *)client.data);
@@ -290,7 +293,7 @@ static struct conn *conn_of(struct sim_check *c, uint32_t number)
         if (c->conns[i].number == number)
             return &c->conns[i];
     c->conns = sim_more_memory(c->conns, (c->conn_count + 1) * sizeof(*c->conns));
-    c->conns[c->conn_count] = (struct conn){.number = number, .party = SIM_NAMES_NONE};
+    c->conns[c->conn_count] = (struct conn){.number = number};
     return &c->conns[c->conn_count++];
 }
 
@@ -394,9 +397,11 @@ static void message(struct sim_check *c, const struct bridge_event *e)
     if (o.token == 0 || e->message.retain ||
         !sim_flows_read(&c->flows, e->message.payload, &o.party, &o.number))
         return;
-    const uint32_t only = conn_of(c, e->message.conn)->party;
+    const char *client = conn_of(c, e->message.conn)->client;
+    const bool is_shared = client[0] == '\0';
+    const uint32_t owner = sim_names_find(&c->flows.names, client);
     for (uint32_t i = 0; i < c->flows.names.count; i++) {
-        if ((only != SIM_NAMES_NONE && i != only) || !is_subscribed(&c->flows.parties[i], e))
+        if ((!is_shared && i != owner) || !is_subscribed(&c->flows.parties[i], e))
             continue;
         o.devices = sim_more_memory(o.devices, (o.count + 1) * sizeof(*o.devices));
         o.devices[o.count++] = i;
@@ -587,7 +592,8 @@ static void action(struct sim_check *c, const struct sim_record *r)
         return;
     case BRIDGE_DO_CONNECT:
         if (a->connect.conn != 0)
-            conn_of(c, a->connect.conn)->party = party_of(c, a->connect.client_id);
+            snprintf(conn_of(c, a->connect.conn)->client, NAME_SIZE, "%.*s",
+                     (int)a->connect.client_id.len, (const char *)a->connect.client_id.data);
         return;
     case BRIDGE_DO_DISCONNECT: /* no event will tell */
         connection_ends(c, a->disconnect.conn, false);

@@ -81,9 +81,20 @@ static void assert_sound(const char *text)
     sim_scenario_close(s);
 }
 
+/* A sensor's own connection is there before the checker has heard of the sensor, and is
+ * nobody else's all the same. */
+static const char *const own = "link air profile lan-udp  loss 20%\n"
+                               "fleet d 6 on air  publishes up/{n} qos 1 every 20s  start 30s\n"
+                               "    subscribes down/# qos 1\n"
+                               "commands c publishes down/all qos 1 every 2s\n"
+                               "gateway mode transparent\n"
+                               "at 15s broker refuses for 1m\n"
+                               "at 10m stop\n";
+
 static void a_sound_bridge_is_not_accused(void **state)
 {
     (void)state;
+    assert_sound(own);
     assert_sound(rough);
     assert_sound(smooth);
 }
