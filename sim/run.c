@@ -528,6 +528,10 @@ static uint64_t bound_us(const struct sim_run *r)
         bound += 3 * gap_us(p) + (uint64_t)rtt.max_ms * SIM_MS * 4 * (l->radio.retries + 1u) +
                  waiting(r) * exchange_us(l, p) * 6;
     }
+    /* What a short queue has no room for comes after one T_WAIT more. */
+    const struct bridge_config *c = &r->scenario->config.bridge;
+    const uint64_t room = c->max_queue < c->max_backlog ? c->max_queue : c->max_backlog;
+    bound += waiting(r) / (room + 1) * 6 * minute;
     const uint32_t awake = r->scenario->config.bridge.awake_messages;
     const uint64_t wakes = 2 + (awake == 0 ? 0 : waiting(r) / awake);
     for (size_t i = 0; i < r->scenario->fleet_count; i++)
