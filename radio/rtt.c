@@ -43,13 +43,16 @@ void radio_rtt_sample(struct radio_rtt *r, const struct radio_rtt_limits *limits
 }
 
 /* As in CoCoA: such a round trip alone would give a timeout of one and a half
- * times itself, and that counts for a quarter. */
+ * times itself, and that counts for a quarter. It may contain an outage of any
+ * length, so that one of them never more than doubles the timeout. */
 void radio_rtt_weak_sample(struct radio_rtt *r, const struct radio_rtt_limits *limits,
                            uint32_t rtt_ms)
 {
     const uint64_t sample_ms = usable(rtt_ms);
     const uint64_t weak_ms = sample_ms + sample_ms / 2;
-    r->rto_ms = clamp((3 * (uint64_t)r->rto_ms + weak_ms) / 4, limits);
+    const uint64_t rto_ms = (3 * (uint64_t)r->rto_ms + weak_ms) / 4;
+    const uint64_t most_ms = 2 * (uint64_t)r->rto_ms;
+    r->rto_ms = clamp(rto_ms < most_ms ? rto_ms : most_ms, limits);
 }
 
 void radio_rtt_age(struct radio_rtt *r, const struct radio_rtt_limits *limits)

@@ -43,8 +43,9 @@ void radio_rtt_init(struct radio_rtt *r, const struct radio_rtt_limits *limits);
 void radio_rtt_sample(struct radio_rtt *r, const struct radio_rtt_limits *limits, uint32_t rtt_ms);
 
 /* A message that was repeated was answered; rtt_ms counts from its first copy,
- * which may be too long by some repetitions. Moves rto_ms by a quarter of the
- * way and leaves the estimate alone; the next sample decides again. */
+ * which may be too long by some repetitions and by an outage. Moves rto_ms by a
+ * quarter of the way, at most to twice its value, and leaves the estimate alone;
+ * the next sample decides again. */
 void radio_rtt_weak_sample(struct radio_rtt *r, const struct radio_rtt_limits *limits,
                            uint32_t rtt_ms);
 

@@ -139,6 +139,21 @@ static void one_weak_sample_counts_for_a_quarter(void **state)
     assert_int_equal(r.rto_ms, 4125);
 }
 
+static void an_outage_does_not_drive_the_timeout_to_its_limit(void **state)
+{
+    struct radio_rtt r = fresh();
+    (void)state;
+
+    for (int i = 0; i < 50; i++) {
+        radio_rtt_sample(&r, &limits, 1000);
+    }
+    const uint32_t before = r.rto_ms;
+    radio_rtt_weak_sample(&r, &limits, 600000);
+    assert_int_equal(r.rto_ms, 2 * before);
+    radio_rtt_sample(&r, &limits, 1000);
+    assert_in_range(r.rto_ms, before - 5, before + 5);
+}
+
 static void a_silent_peer_ages_towards_the_profile(void **state)
 {
     struct radio_rtt r = fresh();
@@ -241,6 +256,7 @@ int main(void)
         cmocka_unit_test(the_limits_hold_for_any_sample),
         cmocka_unit_test(weak_samples_let_the_timeout_catch_up_with_a_slower_link),
         cmocka_unit_test(one_weak_sample_counts_for_a_quarter),
+        cmocka_unit_test(an_outage_does_not_drive_the_timeout_to_its_limit),
         cmocka_unit_test(a_silent_peer_ages_towards_the_profile),
         cmocka_unit_test(waits_grow_fast_when_short_and_slowly_when_long),
         cmocka_unit_test(profiles_are_found_by_name_and_all_are_sound),
