@@ -148,6 +148,14 @@ static void put(struct bridge *b, uint16_t link, uint8_t priority, uint64_t key,
                        bytes.len);
 }
 
+/* A round trip counts from the first copy: the answer may be to that one. */
+static void has_left(struct session *s, uint64_t left_ms)
+{
+    if (!s->repeated)
+        s->sent_ms = left_ms;
+    sn_retry_sent(&s->retry, left_ms);
+}
+
 void air_send(struct bridge *b, struct session *s, const struct sn_packet *p, enum air_class class,
               bool supervised)
 {
@@ -157,10 +165,8 @@ void air_send(struct bridge *b, struct session *s, const struct sn_packet *p, en
     struct radio_pacer *pacer = b->links[s->link].pacer;
     if (pacer == NULL) {
         send(b, s->link, &s->address, bytes);
-        if (supervised) {
-            s->sent_ms = b->now_ms;
-            sn_retry_sent(&s->retry, b->now_ms);
-        }
+        if (supervised)
+            has_left(s, b->now_ms);
         return;
     }
     if (supervised) {
@@ -264,8 +270,7 @@ static bool send_next(struct bridge *b, uint16_t link)
     if ((f.key >> 16 & 0xFF) == SUPERVISED) {
         struct session *s = clients_find_number(b, (uint32_t)(f.key >> 32));
         if (s != NULL) {
-            s->sent_ms = f.left_ms;
-            sn_retry_sent(&s->retry, f.left_ms);
+            has_left(s, f.left_ms);
             session_reschedule(b, s);
         }
     }

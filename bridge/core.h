@@ -258,7 +258,7 @@ struct session {
     uint16_t register_tid;
     uint32_t awake_sent;    /* messages in this awake period */
     uint64_t awake_ms;      /* when it began */
-    uint64_t sent_ms;       /* when the last bit of the open frame left */
+    uint64_t sent_ms;       /* when the last bit of the first copy of the open frame left */
     uint64_t hold_until_ms; /* it is congested: nothing is sent before; 0: not so */
     struct bridge_accounts account;
     uint32_t class_queued[BRIDGE_CLASSES_MAX]; /* messages to it */

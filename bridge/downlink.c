@@ -6,7 +6,8 @@
 
 /* QoS 1 and 2 messages of one client kept in memory; more wait on disk. */
 #define MEMORY_PER_CLIENT 8
-#define DISK_WAIT_MS      1000 /* when there is no memory to wait for the disk by name */
+#define RTT_AGED_MS       600000 /* after that long a measured T_retry counts for half */
+#define DISK_WAIT_MS      1000   /* when there is no memory to wait for the disk by name */
 
 /* ---- from the broker to the queues of sensors ------------------------------------- */
 
@@ -393,6 +394,8 @@ static void supervise(struct bridge *b, struct session *s, enum flight flight)
     const struct bridge_link_config *link = b->links[s->link].config;
     s->flight = (uint8_t)flight;
     s->repeated = false;
+    if (b->now_ms >= s->sent_ms + RTT_AGED_MS)
+        radio_rtt_age(&s->rtt, &b->links[s->link].rtt);
     s->sent_ms = b->now_ms;
     sn_retry_start(&s->retry, b->now_ms, s->rtt.rto_ms, link->retry_max_ms, link->retries);
     session_reschedule(b, s);

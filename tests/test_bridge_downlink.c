@@ -40,6 +40,16 @@ static int early(void **state)
     return begin_with(state, change_early);
 }
 
+static void change_retry(struct rig_options *o)
+{
+    o->links[0].retry_min_ms = 1000;
+}
+
+static int measured(void **state)
+{
+    return begin_with(state, change_retry);
+}
+
 static void change_rate(struct rig_options *o)
 {
     o->links[1].bits_per_s = 1200;
@@ -1225,6 +1235,46 @@ static void a_refused_message_is_answered_though_its_connection_is_lost(void **s
             "    connect broker\n");
 }
 
+/* The link may be another one by then: T_retry goes half of the way back to its profile. */
+static void a_round_trip_counts_for_less_after_ten_quiet_minutes(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "AB", 1);
+    play(r, "message token 1 qos=1 AB '1'\n"
+            "    store 7 for 1 qos=1 AB '1'\n"
+            "    a < PUBLISH qos=1 tid=1 mid=8 data='1'\n"
+            "stored\n"
+            "    accept 1\n"
+            "a > PUBACK mid=8\n"
+            "    forget 7 for 1 lazy\n"
+            "stored\n"
+            "message token 2 qos=1 AB '2'\n"
+            "    store 9 for 1 qos=1 AB '2'\n"
+            "    a < PUBLISH qos=1 tid=1 mid=10 data='2'\n"
+            "wait 1000\n"
+            "    +1000\n"
+            "    * DOWN_REPEATED a\n"
+            "    a < PUBLISH dup=1 qos=1 tid=1 mid=10 data='2'\n"
+            "a > PUBACK mid=10\n"
+            "    forget 9 for 1 lazy\n"
+            "stored\n"
+            "    accept 2\n");
+    rig_pass(r, 500000);
+    rig_frame(r, "a", &(struct sn_packet){.type = SN_PINGREQ});
+    rig_pass(r, 100000);
+    rig_commit(r, rig_ticket(r));
+    rig_skip(r);
+    /* From 1125 ms, for the answer came 1000 ms after the first copy, half of the way to 10 s. */
+    play(r, "message token 3 qos=1 AB '3'\n"
+            "    store 12 for 1 qos=1 AB '3'\n"
+            "    a < PUBLISH qos=1 tid=1 mid=13 data='3'\n"
+            "    save account lazy\n"
+            "wait 5562\n"
+            "    +5562\n"
+            "    * DOWN_REPEATED a\n"
+            "    a < PUBLISH dup=1 qos=1 tid=1 mid=13 data='3'\n");
+}
+
 /* broker_ack = early */
 static void the_broker_may_be_told_early(void **state)
 {
@@ -1377,6 +1427,7 @@ int main(void)
         WITH(copies_that_cannot_be_stored_go_back_to_the_broker, begin),
         WITH(the_broker_is_left_alone_while_the_disk_refuses, begin),
         WITH(a_refused_message_is_answered_though_its_connection_is_lost, begin),
+        WITH(a_round_trip_counts_for_less_after_ten_quiet_minutes, measured),
         WITH(the_broker_may_be_told_early, early),
         WITH(a_message_without_a_subscriber_is_not_held_back, begin),
         WITH(the_same_message_id_may_be_open_in_both_directions, begin),
