@@ -43,8 +43,8 @@ until_true() { # seconds, then a command
     done
 }
 status() { "$bin/snbridge" status -c "$dir/snbridge.conf" "$@" 2>/dev/null; }
-figure() { # of the account: row of the status, then the column
-    status | awk -v row="$1" -v column="$2" 'index($0, row) == 1 {
+figure() { # of the account over all: row of the status, then the column
+    status | awk -v row="$1" -v column="$2" 'index($0, row "  ") == 1 {
         split(substr($0, 15), f, " "); print f[column] }'
 }
 is_ready() { grep -q ': ready' "$dir/snbridge.log"; }
