@@ -88,6 +88,7 @@ struct bridge *bridge_init(void *memory, size_t size, const struct bridge_config
     b->random = c->seed | 1;
     upstream_init(&b->shared, 0);
     lanes_init(b, &b->shared, b->shared_lanes);
+    b->outage_ms = BRIDGE_NEVER;
     b->sweep_ms = BRIDGE_NEVER;
     b->status.memory_size = size;
     air_init(b, air);
@@ -411,6 +412,7 @@ static void run_timers(struct bridge *b)
     for (uint16_t i = 0; i < b->config->link_count; i++)
         air_pump(b, i);
     discover_due(b);
+    outage_due(b);
     sweep_due(b);
 }
 
@@ -510,7 +512,9 @@ uint64_t bridge_deadline(const struct bridge *b)
     const uint64_t air = air_deadline(b);
     const uint64_t advertise = b->started ? discover_deadline(b) : BRIDGE_NEVER;
     const uint64_t sweep = b->sweeping || !b->started ? BRIDGE_NEVER : b->sweep_ms;
+    const uint64_t outage = outage_deadline(b);
     uint64_t due = timers < air ? timers : air;
+    due = due < outage ? due : outage;
     due = due < advertise ? due : advertise;
     return due < sweep ? due : sweep;
 }

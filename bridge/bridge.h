@@ -407,8 +407,9 @@ struct bridge_config {
     uint8_t gateway_id;
     bool standby;    /* silent on a link as long as another gateway advertises there */
     bool ack_stored; /* ack = stored; else a sensor's message is acknowledged by the broker's */
-    bool broker_ack_stored;  /* broker_ack = stored; else ACCEPT at once */
-    uint8_t connect_offline; /* enum bridge_offline; the others hear congestion */
+    bool broker_ack_stored;       /* broker_ack = stored; else ACCEPT at once */
+    uint8_t connect_offline;      /* enum bridge_offline; the others hear congestion */
+    uint32_t outage_disconnect_s; /* then active clients are let go, once in an outage; 0: never */
     uint32_t max_clients;
     uint32_t max_topics;        /* topic ids of one client */
     uint32_t max_subscriptions; /* of one client */
@@ -466,7 +467,7 @@ size_t bridge_memory_usual(const struct bridge_config *config);
  * the predefined ids.
  *
  * Only these may differ: gateway_id, standby, ack_stored, broker_ack_stored,
- * connect_offline, max_subscriptions, max_queue and max_backlog with their octets and ages, live_share,
+ * connect_offline, outage_disconnect_s, max_subscriptions, max_queue and max_backlog with their octets and ages, live_share,
  * max_client_id, tolerance_percent, qos0_backlog,
  * reconnect_min_ms, reconnect_max_ms, awake_messages, awake_s, strict_sleep, register_short, predefined; and of a
  * link retry_ms, retry_min_ms, retry_max_ms, retries, qos_minus_one, roam, forwarders,

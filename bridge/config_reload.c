@@ -16,6 +16,7 @@ static const struct {
     {CONFIG_IN_BRIDGE, "gateway_id"},
     {CONFIG_IN_BRIDGE, "standby"},
     {CONFIG_IN_BRIDGE, "connect_offline"},
+    {CONFIG_IN_BRIDGE, "outage_disconnect_s"},
     {CONFIG_IN_BRIDGE, "max_client_id"},
     {CONFIG_IN_BRIDGE, "tolerance_percent"},
     {CONFIG_IN_BRIDGE, "max_subscriptions"},

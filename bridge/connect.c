@@ -110,6 +110,31 @@ void connect_answered(struct bridge *b, struct session *s)
         confirm(b, s);
 }
 
+/* It is told so, or has been. May free the session. */
+static void dismiss(struct bridge *b, struct session *s)
+{
+    const uint8_t before = s->sn.state;
+    sn_session_disconnect(&s->sn);
+    session_changed(b, s, before);
+    upstream_end(b, s, ENDING_QUIETLY);
+    if (s->clean) {
+        clients_retire(b, s);
+        return;
+    }
+    save_session(b, s, false);
+    session_reschedule(b, s);
+}
+
+void connect_let_go(struct bridge *b, struct session *s)
+{
+    assert(s->sn.state == SN_ACTIVE);
+    bridge_note(b, BRIDGE_NOTE_CLIENT_LET_GO, s, sn_bytes(NULL, 0), 0);
+    downlink_land(b, s);
+    air_leave(b, s);
+    air_send(b, s, &(struct sn_packet){.type = SN_DISCONNECT}, AIR_ACK, false);
+    dismiss(b, s);
+}
+
 void connect_refused(struct bridge *b, struct session *s, uint8_t code)
 {
     const bool asks = s->dialogue == DIALOGUE_STORING || s->dialogue == DIALOGUE_BROKER;
@@ -125,16 +150,7 @@ void connect_refused(struct bridge *b, struct session *s, uint8_t code)
                  false);
     else if (hears) /* a sleeper hears it when it asks */
         air_send(b, s, &(struct sn_packet){.type = SN_DISCONNECT}, AIR_ACK, false);
-    const uint8_t before = s->sn.state;
-    sn_session_disconnect(&s->sn);
-    session_changed(b, s, before);
-    upstream_end(b, s, ENDING_QUIETLY);
-    if (s->clean) {
-        clients_retire(b, s);
-        return;
-    }
-    save_session(b, s, false);
-    session_reschedule(b, s);
+    dismiss(b, s);
 }
 
 /* 0 is no supervision; the configuration may want some all the same. */

@@ -15,6 +15,7 @@
  *   queue.c       messages in order: the head in memory, the rest on disk
  *   account.c     what became of messages, by class, link and client
  *   sweep.c       messages on the disk that have expired
+ *   outage.c      clients that are let go when the broker is away for long
  *   await.c       what is to be said once the disk has something
  *   air.c         frames on their way out, at the pace the link carries
  *   discover.c    ADVERTISE, SEARCHGW, GWINFO; forwarders
@@ -526,8 +527,9 @@ struct bridge {
     struct bridge_status status;
     uint64_t up_bytes;                        /* payloads of messages that wait for the broker */
     uint64_t class_bytes[BRIDGE_CLASSES_MAX]; /* the same by class */
-    uint64_t sweep_ms;                        /* when the disk is asked for expired messages */
-    bool sweeping;                            /* it has been asked */
+    uint64_t outage_ms;  /* when the broker went away; BRIDGE_NEVER: it is there, or all is said */
+    uint64_t sweep_ms;   /* when the disk is asked for expired messages */
+    bool sweeping;       /* it has been asked */
     uint64_t missing_up; /* messages that classes, links and clients still count as queued */
     struct bridge_account saved_up; /* as the disk has it */
     struct bridge_account saved_down;
@@ -658,6 +660,7 @@ void connect_refused(struct bridge *b, struct session *s, uint8_t code);
 /* These may free the session. */
 void connect_abandon(struct bridge *b, struct session *s); /* the will never came */
 void connect_lose(struct bridge *b, struct session *s, enum bridge_note why);
+void connect_let_go(struct bridge *b, struct session *s);    /* active: DISCONNECT, from us */
 void connect_no_answer(struct bridge *b, struct session *s); /* all repeats are used up */
 void connect_due(struct bridge *b, struct session *s);       /* its deadline has come */
 
@@ -711,6 +714,13 @@ void upstream_settled(struct bridge *b, struct upstream *u);
 void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event *event);
 void upstream_down(struct bridge *b, struct upstream *u, const struct bridge_event *event);
 void upstream_due(struct bridge *b, struct upstream *u); /* its deadline has come */
+
+/* ---- outage.c -------------------------------------------------------------------- */
+
+void outage_begin(struct bridge *b); /* the shared connection is down, or not up yet */
+void outage_end(struct bridge *b);
+void outage_due(struct bridge *b);
+uint64_t outage_deadline(const struct bridge *b);
 
 /* ---- uplink.c -------------------------------------------------------------------- */
 

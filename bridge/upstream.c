@@ -155,6 +155,7 @@ static void want_turn(struct bridge *b, struct upstream *u)
 
 void upstream_start(struct bridge *b)
 {
+    outage_begin(b);
     want_turn(b, &b->shared);
     next_turn(b);
 }
@@ -188,8 +189,10 @@ static void gone(struct bridge *b, struct upstream *u)
     u->state = UPSTREAM_DOWN;
     u->stale = false;
     if (was_up) {
-        if (u->session == NULL)
+        if (u->session == NULL) {
+            outage_begin(b);
             discover_broker(b, false);
+        }
         uplink_down(b, u);
         subscribe_down(b, u);
     }
@@ -384,6 +387,7 @@ void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event
     u->max_qos = event->up.max_qos;
     if (s == NULL) {
         bridge_note(b, BRIDGE_NOTE_BROKER_UP, NULL, sn_bytes(NULL, 0), u->waiting);
+        outage_end(b);
         discover_broker(b, true);
     } else {
         b->connecting--;

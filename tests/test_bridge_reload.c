@@ -71,6 +71,72 @@ static void connect_while_the_broker_is_away_may_be_for_some_or_for_nobody(void 
             "    b < CONNACK code=accepted\n");
 }
 
+/* */
+static void active_clients_may_be_let_go_when_the_broker_is_away_for_long(void **state)
+{
+    struct rig *r = *state;
+    play(r, "broker up\n"
+            "    * BROKER_UP\n");
+    connect(r);
+    play(r, "b > CONNECT will=1 client_id='b'\n"
+            "    b < WILLTOPICREQ\n"
+            "b > WILLTOPIC qos=0 topic='w'\n"
+            "    b < WILLMSGREQ\n"
+            "b > WILLMSG msg='gone'\n"
+            "    save will 2\n"
+            "    save session 2\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED b\n"
+            "    b < CONNACK code=accepted\n"
+            "c > CONNECT client_id='c'\n"
+            "    save session 3\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED c\n"
+            "    c < CONNACK code=accepted\n"
+            "c > DISCONNECT duration_s=1000\n"
+            "    * CLIENT_ASLEEP c\n"
+            "    save session 3\n"
+            "stored\n"
+            "    c < DISCONNECT\n"
+            "wait 100000\n"
+            "broker down\n"
+            "    * BROKER_LOST: gone\n"
+            "wait 100\n");
+    options.config.reconnect_min_ms = options.config.reconnect_max_ms = 86400000;
+    options.config.outage_disconnect_s = 60;
+    assert_true(rig_reload(r, &options));
+    play(r, "wait 59899\n"
+            "    +0\n"
+            "    connect broker\n"
+            "wait 1\n"
+            "    +1\n"
+            "    * CLIENT_LET_GO a\n"
+            "    a < DISCONNECT\n"
+            "    erase all of 1\n"
+            "    * CLIENT_LET_GO b\n"
+            "    b < DISCONNECT\n"
+            "    save session 2\n"
+            "stored\n"
+            "b > PINGREQ\n"
+            "    * FRAME_UNKNOWN_SENDER: PINGREQ\n"
+            "    b < DISCONNECT\n"
+            "b > CONNECT client_id='b'\n"
+            "    save session 2\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED b\n"
+            "    b < CONNACK code=accepted\n"
+            "wait 100000\n"
+            "broker up\n"
+            "    * BROKER_UP\n"
+            "broker down\n"
+            "    * BROKER_LOST: gone\n"
+            "wait 60000\n"
+            "    +60000\n"
+            "    * CLIENT_LET_GO b\n"
+            "    b < DISCONNECT\n"
+            "    save session 2\n");
+}
+
 /* */
 static void another_tolerance_holds_for_the_silence_that_has_begun(void **state)
 {
@@ -222,6 +288,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define RELOAD(test) cmocka_unit_test_setup_teardown(test, begin, end)
         RELOAD(connect_while_the_broker_is_away_may_be_for_some_or_for_nobody),
+        RELOAD(active_clients_may_be_let_go_when_the_broker_is_away_for_long),
         RELOAD(another_tolerance_holds_for_the_silence_that_has_begun),
         RELOAD(switches_of_a_link_take_effect_at_once),
         RELOAD(a_lower_limit_takes_nothing_away),

@@ -120,6 +120,7 @@ static void a_link_is_all_that_must_be_said(void **state)
     assert_true(c.bridge.broker_ack_stored);
     assert_int_equal(c.bridge.gateway_id, 1);
     assert_int_equal(c.bridge.awake_messages, 0);
+    assert_int_equal(c.bridge.outage_disconnect_s, 0);
     assert_int_equal(c.bridge.connect_offline, BRIDGE_OFFLINE_ALL);
     assert_int_equal(c.bridge.tolerance_percent, 0);
     assert_false(c.bridge.strict_sleep);
@@ -170,6 +171,7 @@ static void every_key_reaches_its_field(void **state)
                            "max_backlog_age_s = 104\n"
                            "qos0_backlog = 13\n"
                            "awake_messages = 14\n"
+                           "outage_disconnect_s = 106\n"
                            "connect_offline = known\n"
                            "tolerance_percent = 105\n"
                            "strict_sleep = yes\n"
@@ -260,6 +262,7 @@ static void every_key_reaches_its_field(void **state)
     assert_int_equal(c.bridge.max_backlog_age_s, 104);
     assert_int_equal(c.bridge.qos0_backlog, 13);
     assert_int_equal(c.bridge.awake_messages, 14);
+    assert_int_equal(c.bridge.outage_disconnect_s, 106);
     assert_int_equal(c.bridge.connect_offline, BRIDGE_OFFLINE_KNOWN);
     assert_int_equal(c.bridge.tolerance_percent, 105);
     assert_true(c.bridge.strict_sleep);
