@@ -75,8 +75,8 @@ const char *const db_sql[STATEMENTS] = {
     [PUT_DAMAGED_RECORD] = "INSERT INTO damaged(found_ms, origin, " RECORD_COLUMNS ")"
                            " VALUES(?, 'record', ?, ?, ?, ?, ?)",
     [PUT_DAMAGED_FLIGHT] =
-        "INSERT INTO damaged(found_ms, origin, kind, key, session, queue, value, crc)"
-        " VALUES(?, 'flight', ?, ?, ?, ?, ?, ?)",
+        ("INSERT INTO damaged(found_ms, origin, kind, key, session, queue, value, crc)"
+         " VALUES(?, 'flight', ?, ?, ?, ?, ?, ?)"),
 };
 
 /* ---- statements ------------------------------------------------------------ */
