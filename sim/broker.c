@@ -6,7 +6,8 @@
 
 #include "mqttsn/topic.h"
 
-#define NOT_AUTHORIZED 0x87 /* MQTT 5, 2.4 */
+#define EXPIRY_US      (UINT64_C(3600) * SIM_S) /* of what need not outlive more than an outage */
+#define NOT_AUTHORIZED 0x87                     /* MQTT 5, 2.4 */
 #define ENDED_MAX      2048 /* handshakes that are remembered; more than a window */
 
 /* A message, shared by all that wait for it. */
@@ -53,6 +54,8 @@ struct connection {
     uint64_t up_us;      /* when the last thing to the broker arrives */
     uint64_t down_us;    /* and the last one from it */
     bool session;        /* the broker keeps one */
+    bool transient;      /* for EXPIRY_US after a loss */
+    uint64_t lost_us;    /* when the last connection ended */
     struct subscription *subscriptions;
     size_t subscription_count;
     struct outgoing *first;
@@ -403,6 +406,11 @@ static void forget_session(struct connection *c)
     c->session = false;
 }
 
+static bool has_expired(const struct sim_broker *b, const struct connection *c)
+{
+    return c->transient && c->state == IS_DOWN && sim_now(b->world) - c->lost_us > EXPIRY_US;
+}
+
 /* ---- handshakes of QoS 2 ------------------------------------------------------------------- */
 
 /* Whether the broker has the message already. Its handshake is under way; or it
@@ -445,6 +453,7 @@ static void open_end(struct connection *c, uint64_t seq)
 static void end_connection(struct sim_broker *b, struct connection *c)
 {
     c->state = IS_DOWN;
+    c->lost_us = sim_now(b->world);
     c->ghost = sim_random_below(&b->random, 2) == 0 ? c->epoch : 0;
     c->epoch++;
     for (struct outgoing *o = c->first; o != NULL; o = o->next)
@@ -626,8 +635,11 @@ static void connect(struct sim_broker *b, const struct bridge_action *a)
 {
     struct connection *c = connection_of(b, a->connect.conn);
     assert(c->state == IS_DOWN);
+    if (has_expired(b, c))
+        forget_session(c);
     c->state = IS_CONNECTING;
     c->attempt = a->connect.attempt;
+    c->transient = a->connect.transient;
     c->epoch++;
     c->up_us = c->down_us = 0;
     parcel_drop(c->will);
@@ -807,7 +819,7 @@ void sim_broker_close(struct sim_broker *b)
 bool sim_broker_is_idle(const struct sim_broker *b)
 {
     for (const struct connection *c = b->connections; c != NULL; c = c->next)
-        if (c->first != NULL)
+        if (c->first != NULL && !has_expired(b, c))
             return false;
     return b->under_way == NULL;
 }

@@ -274,6 +274,27 @@ static void a_message_waits_for_its_answer_when_its_connection_is_lost(void **st
     end(&b);
 }
 
+static void a_transient_session_outlives_an_outage_and_not_more(void **state)
+{
+    struct bench b;
+    (void)state;
+    begin(&b, 1);
+    disconnect(&b);
+    sim_broker_put(b.broker,
+                   &(struct bridge_action){.type = BRIDGE_DO_CONNECT, .connect.transient = true});
+    pass(&b, 100);
+    disconnect(&b);
+    command(&b, "a", 1, false);
+    pass(&b, 1800 * 1000);
+    assert_false(sim_broker_is_idle(b.broker));
+    expect(&b, "up session\n");
+    pass(&b, 1900 * 1000);
+    assert_true(sim_broker_is_idle(b.broker));
+    connect(&b);
+    expect(&b, "up\n");
+    end(&b);
+}
+
 static void retained_messages_come_with_a_subscription(void **state)
 {
     struct bench b;
@@ -303,6 +324,7 @@ int main(void)
         cmocka_unit_test(one_message_comes_at_a_time_and_waits_to_be_accepted),
         cmocka_unit_test(a_session_keeps_messages_while_its_client_is_away),
         cmocka_unit_test(a_message_that_was_not_accepted_comes_again_unless_the_disk_has_it),
+        cmocka_unit_test(a_transient_session_outlives_an_outage_and_not_more),
         cmocka_unit_test(a_message_waits_for_its_answer_when_its_connection_is_lost),
         cmocka_unit_test(retained_messages_come_with_a_subscription),
     };
