@@ -42,6 +42,51 @@ static int end(void **state)
     return 0;
 }
 
+static int let_go_after_a_minute(void **state)
+{
+    struct rig_options o;
+    rig_defaults(&o);
+    o.config.modes = modes;
+    o.config.mode_count = sizeof(modes) / sizeof(modes[0]);
+    o.config.outage_disconnect_s = 60;
+    o.config.reconnect_min_ms = o.config.reconnect_max_ms = 86400000;
+    *state = rig_new(&o);
+    play(*state, "broker up\n"
+                 "    * BROKER_UP\n");
+    return 0;
+}
+
+/* */
+static void a_sensor_whose_own_connection_is_up_is_not_let_go_in_an_outage(void **state)
+{
+    struct rig *r = *state;
+    play(r, "a > CONNECT client_id='a'\n"
+            "    connect via 1 'a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "broker 1 up\n"
+            "    * CONNECTION_UP a\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "b2 > CONNECT client_id='b2'\n"
+            "    connect via 2 'b2'\n"
+            "    save session 2\n"
+            "stored\n"
+            "broker 2 up\n"
+            "    * CONNECTION_UP b2\n"
+            "    * CLIENT_CONNECTED b2\n"
+            "    b2 < CONNACK code=accepted\n"
+            "broker 2 down\n"
+            "    * CONNECTION_LOST b2: gone\n"
+            "broker down\n"
+            "    * BROKER_LOST: gone\n"
+            "wait 60000\n"
+            "    +60000\n"
+            "    * CLIENT_LET_GO b2\n"
+            "    b2 < DISCONNECT\n"
+            "    save session 2\n");
+}
+
 /* SN12-4.1-1, SN12-4.1-2, SN12-5.3.1-2 */
 static void a_sensor_gets_a_connection_of_its_own_under_its_client_id(void **state)
 {
@@ -866,6 +911,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            a_sensor_whose_own_connection_is_up_is_not_let_go_in_an_outage, let_go_after_a_minute,
+            end),
         TEST(a_sensor_gets_a_connection_of_its_own_under_its_client_id),
         TEST(connack_waits_for_the_broker_but_not_for_long),
         TEST(qos_minus_one_has_the_shared_connection),
