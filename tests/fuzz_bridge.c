@@ -764,6 +764,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     o.links[1].bits_per_s = how & 16 ? 1200 : 0;
     o.config.awake_messages = how & 32 ? 1 : 0;
     o.config.broker_ack_stored = !(how & 64);
+    o.config.strict_sleep = how & 32;
+    o.config.register_short = how & 4;
+    o.config.tolerance_percent = how & 1 ? 5 : 0;
+    o.config.outage_disconnect_s = how & 2 ? 30 : 0;
+    o.config.connect_offline = how & 64 ? BRIDGE_OFFLINE_KNOWN : BRIDGE_OFFLINE_ALL;
     o.config.classes = classes;
     o.config.class_count = how & 128 ? sizeof(classes) / sizeof(classes[0]) : 0;
     o.quiet = true;
