@@ -467,10 +467,11 @@ size_t bridge_memory_usual(const struct bridge_config *config);
  * the predefined ids.
  *
  * Only these may differ: gateway_id, standby, ack_stored, broker_ack_stored,
- * connect_offline, outage_disconnect_s, max_subscriptions, max_queue and max_backlog with their octets and ages, live_share,
- * max_client_id, tolerance_percent, qos0_backlog,
- * reconnect_min_ms, reconnect_max_ms, awake_messages, awake_s, strict_sleep, register_short, predefined; and of a
- * link retry_ms, retry_min_ms, retry_max_ms, retries, qos_minus_one, roam, forwarders,
+ * connect_offline, outage_disconnect_s, max_subscriptions, max_queue and max_backlog
+ * with their octets and ages, live_share, max_client_id, tolerance_percent,
+ * qos0_backlog, reconnect_min_ms, reconnect_max_ms, awake_messages, awake_s,
+ * strict_sleep, register_short, predefined; and of a link retry_ms, retry_min_ms,
+ * retry_max_ms, retries, qos_minus_one, roam, forwarders,
  * advertise_s, gwinfo_broadcast. */
 bool bridge_reload(struct bridge *b, uint64_t now_ms, const struct bridge_config *config);
 
