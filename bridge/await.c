@@ -141,11 +141,11 @@ static bool is_refused(const struct await *a)
 
 /* The broker has not been told that the message is ours: a new connection makes it
  * send it again. */
-static void send_again(struct bridge *b, const struct await *a)
+static void send_again(struct bridge *b, const struct await *a, uint64_t failed)
 {
     struct upstream *u = upstream_find(b, a->session);
     if (u != NULL)
-        upstream_refused(b, u);
+        upstream_refused(b, u, failed);
     else
         accept(b, a); /* the session is gone, and nobody wants it */
 }
@@ -173,7 +173,7 @@ void await_failed(struct bridge *b, uint64_t ticket)
         if (a->kind == AWAIT_SEND)
             say(b, a); /* what it waited for may be gone; else it waits again */
         else if (a->kind == AWAIT_ACCEPT)
-            send_again(b, a);
+            send_again(b, a, ticket);
         else
             uplink_failed(b, a);
         name_put(b, a->topic);

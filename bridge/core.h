@@ -373,9 +373,10 @@ struct upstream {
     uint16_t window;
 
     /* while it is down */
-    uint32_t attempts;  /* since the last time it was up */
-    uint32_t refusals;  /* times that the disk refused what came by it, since it took something */
-    struct timer timer; /* the next attempt; while it is up: memory was short for FETCH */
+    uint32_t attempts;   /* since the last time it was up */
+    uint32_t refusals;   /* times that the disk refused what came by it, since it took something */
+    uint64_t refused_at; /* the ticket of the last STORE_FAILED that did */
+    struct timer timer;  /* the next attempt; while it is up: memory was short for FETCH */
 
     /* from sensors */
     struct queue queue;    /* the backlog of class 0, or the only one */
@@ -705,9 +706,9 @@ void upstream_end(struct bridge *b, struct session *s, enum ending ending);
 void upstream_resume(struct bridge *b, struct session *s);
 bool upstream_is_wanted(const struct session *s); /* it has an own one that is */
 
-/* The disk has refused a message that came by it: the broker is to send it again, later
- * each time in a row. */
-void upstream_refused(struct bridge *b, struct upstream *u);
+/* The disk has refused a message that came by it, with STORE_FAILED(failed): the broker
+ * is to send it again, later each time in a row. */
+void upstream_refused(struct bridge *b, struct upstream *u, uint64_t failed);
 void upstream_accepted(struct bridge *b, struct upstream *u); /* the disk has taken one */
 /* After something was settled: ends or renews the connection when it is time. */
 void upstream_settled(struct bridge *b, struct upstream *u);

@@ -3,6 +3,7 @@
 #include "sim/realtime.h"
 
 #include <argp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,5 +167,7 @@ int sim_link_main(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     if (!find_profile(&o, &profile))
         return SIM_EXIT_USAGE;
+    /* Whoever waits for a line in a file shall find it whole. */
+    setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
     return sim_realtime_run(&o.link);
 }

@@ -16,8 +16,9 @@ class Link(Process):
     def __init__(self, env, *words, name="link"):
         super().__init__(env, name, [program("snsim"), "link", *map(str, words)])
         self.start()
-        self.wait_for_log("snsim: link")
-        found = re.search(r"udp port (\d+)", self.log())
+        # The whole line: stderr has no buffer, and brings it in pieces.
+        first = wait_until(lambda: re.search(r"snsim: link.*\n", self.log()), "the link says where")
+        found = re.search(r"udp port (\d+)", first.group())
         self.port = int(found.group(1)) if found else None
 
     def finish(self):
