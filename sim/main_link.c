@@ -70,7 +70,6 @@ static void check(const struct options *o, struct argp_state *state)
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct options *o = state->input;
-    char *end;
     switch (key) {
     case KEY_UDP:
         set_listen(o, arg, state);
@@ -94,9 +93,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->settings[o->setting_count++] = arg;
         return 0;
     case KEY_SEED:
-        o->link.seed = strtoull(arg, &end, 10);
-        if (*arg < '0' || *arg > '9' || *end != '\0')
-            argp_error(state, "--seed %s: not a whole number", arg);
+        o->link.seed = sim_main_number(arg, state);
         return 0;
     case KEY_PROFILES:
         o->file = arg;

@@ -96,22 +96,12 @@ static const char doc[] =
     "\n"
     "Exit code: 0 good, 1 something does not hold, 2 wrong usage or a wrong file.";
 
-static uint64_t number(const char *text, struct argp_state *state)
-{
-    char *end;
-    errno = 0;
-    const unsigned long long value = strtoull(text, &end, 10);
-    if (errno != 0 || *end != '\0' || text[0] < '0' || text[0] > '9')
-        argp_error(state, "found %s, allowed is a number", text);
-    return value;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct options *o = state->input;
     switch (key) {
     case 's':
-        o->seed = number(arg, state);
+        o->seed = sim_main_number(arg, state);
         return 0;
     case 't':
         o->transcript = arg;
@@ -137,10 +127,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             exit(SIM_EXIT_USAGE);
         return 0;
     case KEY_CUT:
-        o->kill_at = number(arg, state);
+        o->kill_at = sim_main_number(arg, state);
         return 0;
     case KEY_CHECK:
-        o->check_every = number(arg, state);
+        o->check_every = sim_main_number(arg, state);
         return 0;
     case KEY_FAULTS:
         sim_scenario_print_faults(stdout);

@@ -66,39 +66,29 @@ static const struct argp_option known[] = {
     {0},
 };
 
-static uint64_t number(const char *text, struct argp_state *state)
-{
-    char *end;
-    errno = 0;
-    const unsigned long long value = strtoull(text, &end, 10);
-    if (errno != 0 || *end != '\0' || text[0] < '0' || text[0] > '9')
-        argp_error(state, "found %s, allowed is a number", text);
-    return value;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct options *o = state->input;
     switch (key) {
     case 'n':
-        o->seeds = number(arg, state);
+        o->seeds = sim_main_number(arg, state);
         return 0;
     case 'j':
-        o->jobs = number(arg, state);
+        o->jobs = sim_main_number(arg, state);
         if (o->jobs < 1 || o->jobs > JOBS_MAX)
             argp_error(state, "found %s jobs, allowed are 1 to %d", arg, JOBS_MAX);
         return 0;
     case KEY_FROM:
-        o->first = number(arg, state);
+        o->first = sim_main_number(arg, state);
         return 0;
     case KEY_CUTS:
-        o->cuts = number(arg, state);
+        o->cuts = sim_main_number(arg, state);
         return 0;
     case KEY_EVERY:
         o->every_cut = true;
         return 0;
     case KEY_PRINT:
-        sim_compose(number(arg, state), stdout);
+        sim_compose(sim_main_number(arg, state), stdout);
         exit(0);
     case ARGP_KEY_ARG:
         if (o->file_count == FILES_MAX)
