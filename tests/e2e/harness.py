@@ -70,10 +70,27 @@ def wait_until(condition, what, seconds=PATIENCE):
         pause = min(pause * 1.5, 0.1)
 
 
+# Below those that the system gives to connections, so that none of them takes one.
+PORTS = range(20000, 32768)
+reserved = []  # while this program runs: see free_port()
+
+
 def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nothing uses, and that no other test gets until this program ends, even while
+    nothing listens there: its name as an abstract socket is taken."""
+    for i in range(len(PORTS)):
+        port = PORTS[(os.getpid() * 101 + i) % len(PORTS)]
+        mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            mark.bind("\0snbridge-test-port-%d" % port)
+            with socket.socket(socket.AF_INET, kind) as s:
+                s.bind(("127.0.0.1", port))
+        except OSError:
+            mark.close()
+            continue
+        reserved.append(mark)
+        return port
+    raise AssertionError("no port is free")
 
 
 def program(name):
