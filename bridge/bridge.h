@@ -422,6 +422,7 @@ struct bridge_config {
     uint32_t max_live;          /* of these, how many are kept in memory */
     uint8_t live_share;         /* of 100 messages to the broker, while there is a backlog too */
     uint16_t max_client_id;     /* octets */
+    const char *dollar_topics;  /* first levels, see dollar.h; NULL: none */
     uint16_t max_keepalive_s;   /* for those who want more, or none; 0: no limit */
     uint16_t tolerance_percent; /* of silence beyond what a client said; 0: as in 7.2 */
     uint32_t qos0_backlog;      /* QoS 0 messages kept in memory while the broker is away */
@@ -468,7 +469,7 @@ size_t bridge_memory_usual(const struct bridge_config *config);
  *
  * Only these may differ: gateway_id, standby, ack_stored, broker_ack_stored,
  * connect_offline, outage_disconnect_s, max_subscriptions, max_queue and max_backlog
- * with their octets and ages, live_share, max_client_id, tolerance_percent,
+ * with their octets and ages, live_share, max_client_id, dollar_topics, tolerance_percent,
  * qos0_backlog, reconnect_min_ms, reconnect_max_ms, awake_messages, awake_s,
  * strict_sleep, register_short, predefined; and of a link retry_ms, retry_min_ms,
  * retry_max_ms, retries, qos_minus_one, roam, forwarders,

@@ -3,6 +3,7 @@
 
 #include "bridge/broker_tls.h"
 #include "bridge/classes.h"
+#include "bridge/dollar.h"
 #include "radio/framing.h"
 #include "radio/link_udp.h"
 #include "radio/profile.h"
@@ -126,6 +127,31 @@ static void check_classes(struct config_reading *r)
             config_fault(r, line_of(r->classes[i].key, CONFIG_IN_CLASS, "drain"),
                          "[class %s] drain: found newest with order = strict, allowed is oldest",
                          c->classes[i].name);
+    }
+}
+
+/* ---- topics of the broker's own --------------------------------------------- */
+
+static void check_dollar_topics(struct config_reading *r)
+{
+    const struct bridge_config *c = &r->config.bridge;
+    const unsigned line = line_of(r->key_line, CONFIG_IN_BRIDGE, "dollar_topics");
+    const char *at = c->dollar_topics;
+    struct sn_bytes word;
+    while (classes_next_filter(&at, &word))
+        if (!dollar_may_name(word))
+            config_fault(r, line,
+                         "[bridge] dollar_topics: found \"%.*s\", allowed are first levels of "
+                         "topics such as $SYS, and no groups or queues",
+                         (int)word.len, (const char *)word.data);
+    for (size_t i = 0; i < c->predefined_count; i++) {
+        const struct bridge_predefined *p = &r->predefined[i];
+        if (!dollar_may_subscribe(c, sn_bytes_text(p->topic)))
+            config_fault(r, r->predefined_line[i],
+                         "[topics%s%s] %u: found \"%s\", allowed with $ in front are those of "
+                         "dollar_topics = %s",
+                         p->client != NULL ? " " : "", p->client != NULL ? p->client : "", p->tid,
+                         p->topic, c->dollar_topics);
     }
 }
 
@@ -370,6 +396,7 @@ void config_complete(struct config_reading *r)
     config_read_credentials(r);
     check_broker(r);
     check_classes(r);
+    check_dollar_topics(r);
     check_links(r);
     check_tls(r);
 }

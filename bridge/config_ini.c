@@ -554,8 +554,11 @@ static void take_topic(struct config_reading *r, const char *name, const char *v
     if (c->bridge.predefined_count == r->predefined_size) {
         r->predefined_size = r->predefined_size == 0 ? 16 : 2 * r->predefined_size;
         r->predefined = realloc(r->predefined, r->predefined_size * sizeof *r->predefined);
-        assert(r->predefined != NULL);
+        r->predefined_line =
+            realloc(r->predefined_line, r->predefined_size * sizeof *r->predefined_line);
+        assert(r->predefined != NULL && r->predefined_line != NULL);
     }
+    r->predefined_line[c->bridge.predefined_count] = r->number;
     r->predefined[c->bridge.predefined_count++] = (struct bridge_predefined){
         .client = r->topics_client, .tid = (uint16_t)tid, .topic = config_own_text(c, value)};
 }
@@ -704,6 +707,7 @@ int config_read(FILE *file, const char *name, struct config *out, FILE *errors)
     const unsigned faults = r->faults;
     struct config config = r->config;
     free(r->line);
+    free(r->predefined_line);
     free(r);
     if (faults > CONFIG_ERRORS_MAX) {
         fprintf(errors, "%s: %u more errors\n", name, faults - CONFIG_ERRORS_MAX);

@@ -136,6 +136,7 @@ struct config_reading {
     struct section_lines classes[BRIDGE_CLASSES_MAX];
     size_t class;                         /* whose keys these are, in CONFIG_IN_CLASS */
     struct bridge_predefined *predefined; /* owned; grows by doubling */
+    unsigned *predefined_line;            /* where each of them stands */
     size_t predefined_size;
     struct bridge_mode *modes; /* owned; likewise */
     size_t modes_size;

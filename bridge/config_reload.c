@@ -18,6 +18,7 @@ static const struct {
     {CONFIG_IN_BRIDGE, "connect_offline"},
     {CONFIG_IN_BRIDGE, "outage_disconnect_s"},
     {CONFIG_IN_BRIDGE, "max_client_id"},
+    {CONFIG_IN_BRIDGE, "dollar_topics"},
     {CONFIG_IN_BRIDGE, "tolerance_percent"},
     {CONFIG_IN_BRIDGE, "max_subscriptions"},
     {CONFIG_IN_BRIDGE, "max_queue"},

@@ -6,6 +6,7 @@
  *   clients.c     sessions: found by number, client id, address; made, dropped
  *   names.c       topic names, each held once; topic ids of a session
  *   classes.c     which class of messages a topic belongs to
+ *   dollar.c      topics that begin with "$": whether sensors may use them
  *   connect.c     CONNECT with its will dialogue, DISCONNECT, PINGREQ, loss
  *   uplink.c      REGISTER and PUBLISH from sensors, and on to the broker
  *   lanes.c       which queue to the broker, and which message goes next
@@ -817,6 +818,7 @@ void unsubscribe_frame(struct bridge *b, struct session *s, const struct sn_pack
 void subscribe_rejected(struct bridge *b, struct session *s, const struct name *name);
 void subscribe_restore(struct bridge *b, struct session *s, struct name *filter, uint32_t key,
                        uint8_t qos);
+void subscribe_resume(struct bridge *b, struct session *s); /* after a restart */
 void subscribe_remove_all(struct bridge *b, struct session *s);
 void subscribe_answered(struct bridge *b, uint32_t request, uint8_t code);
 void subscribe_up(struct bridge *b, struct upstream *u, bool session_present);

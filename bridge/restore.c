@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "bridge/dollar.h"
+
 /* The values of state records. Numbers are most significant octet first; text
  * and octets are preceded by a 16-bit length. A reader refuses what it does not
  * know; fields are only ever added at the end.
@@ -298,7 +300,10 @@ static bool restore_will(struct bridge *b, struct session *s, struct sn_bytes va
     const struct sn_bytes message = read_text(&in);
     if (in.failed || version != VERSION || qos > 2)
         return false;
-    s->will.topic = topic.len == 0 ? NULL : name_take(b, topic);
+    const bool allowed = dollar_may_publish(b->config, topic);
+    if (!allowed)
+        bridge_note(b, BRIDGE_NOTE_TOPIC_REFUSED, s, topic, 0);
+    s->will.topic = topic.len == 0 || !allowed ? NULL : name_take(b, topic);
     s->will.message = blob_take(b, message);
     s->will.qos = qos;
     s->will.retain = retain;
@@ -495,6 +500,7 @@ static void grace(struct bridge *b, struct session *s)
 static void resume(struct bridge *b, struct session *s)
 {
     upstream_resume(b, s);
+    subscribe_resume(b, s);
     if (s->clean && !sn_session_is_connected(&s->sn)) { /* its end was not written any more */
         clients_retire(b, s);
         return;

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "bridge/dollar.h"
 #include "mqttsn/topic.h"
 
 /* A client's subscription lives in the tree of filters; the broker is told of a
@@ -147,6 +148,22 @@ static void drop(struct bridge *b, struct subscription *sub)
         b->status.filters--;
     if (!is_wanted(f))
         sync(b, f);
+}
+
+/* Another version, or another configuration, granted what this one does not. The
+ * broker's session may still have it. */
+void subscribe_resume(struct bridge *b, struct session *s)
+{
+    for (struct subscription *sub = s->subscriptions, *next; sub != NULL; sub = next) {
+        struct filter *f = sub->filter;
+        next = sub->next;
+        if (dollar_may_subscribe(b->config, name_bytes(f->name)))
+            continue;
+        bridge_note(b, BRIDGE_NOTE_SUBSCRIPTION_REFUSED, s, name_bytes(f->name), SN_NOT_SUPPORTED);
+        erase_record(b, s, BRIDGE_RECORD_FILTER, sub->key);
+        f->state = FILTER_ACTIVE;
+        drop(b, sub);
+    }
 }
 
 void subscribe_remove_all(struct bridge *b, struct session *s)
@@ -309,6 +326,11 @@ void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet
     struct name *name = subject(b, s, p, &code);
     if (name == NULL) {
         refuse(b, s, mid, code, "topic");
+        return;
+    }
+    if (!dollar_may_subscribe(b->config, name_bytes(name))) {
+        refuse(b, s, mid, SN_NOT_SUPPORTED, "not in dollar_topics");
+        name_put(b, name);
         return;
     }
     struct filter *f = filter_take(b, upstream_of(b, s), name);

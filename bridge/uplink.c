@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "bridge/dollar.h"
 #include "mqttsn/topic.h"
 
 #define REFUSED 0x80 /* the broker's codes from here on are final */
@@ -121,8 +122,9 @@ void uplink_register(struct bridge *b, struct session *s, const struct sn_packet
 {
     struct sn_packet answer = {.type = SN_REGACK,
                                .ack = {.mid = p->reg.mid, .code = SN_NOT_SUPPORTED}};
-    if (fault != SN_OK) {
-        bridge_note(b, BRIDGE_NOTE_TOPIC_REFUSED, s, sn_bytes_text(sn_fault_name(fault)), 0);
+    if (fault != SN_OK || !dollar_may_publish(b->config, p->reg.name)) {
+        const char *why = fault != SN_OK ? sn_fault_name(fault) : "not in dollar_topics";
+        bridge_note(b, BRIDGE_NOTE_TOPIC_REFUSED, s, sn_bytes_text(why), 0);
         air_send(b, s, &answer, AIR_ACK, false);
         return;
     }
@@ -395,6 +397,15 @@ static void publish_qos12(struct bridge *b, struct upstream *u, struct session *
     uplink_pump(b, u);
 }
 
+/* 6.8: QoS -1 is never answered; 6.6: anything else is (A-26), at QoS 0, which nobody waits
+ * for, within limits (A-25). */
+static void refuse_publish(struct bridge *b, struct session *s, const struct peer *peer,
+                           const struct sn_packet *p, uint8_t code)
+{
+    if (p->publish.qos > 0 || (p->publish.qos == 0 && air_may_refuse(b, peer)))
+        puback(b, s, p->publish.tid, p->publish.mid, code);
+}
+
 void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer,
                     const struct sn_packet *p, enum sn_fault fault)
 {
@@ -413,10 +424,15 @@ void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer
         else
             bridge_note_at(b, BRIDGE_NOTE_TOPIC_UNKNOWN, peer->link, sn_bytes(NULL, 0), why,
                            p->publish.tid);
-        /* 6.8: QoS -1 is never answered; 6.6: anything else is (A-26), at QoS 0, which nobody
-         * waits for, within limits (A-25). */
-        if (!anonymous && (p->publish.qos > 0 || air_may_refuse(b, peer)))
-            puback(b, s, p->publish.tid, p->publish.mid, code);
+        refuse_publish(b, s, peer, p, code);
+        return;
+    }
+    if (!dollar_may_publish(b->config, name_bytes(topic))) {
+        bridge_note_at(b, BRIDGE_NOTE_TOPIC_REFUSED, peer->link,
+                       s == NULL ? sn_bytes(NULL, 0) : blob_bytes(s->client_id), name_bytes(topic),
+                       p->publish.tid);
+        refuse_publish(b, s, peer, p, SN_NOT_SUPPORTED);
+        name_put(b, topic);
         return;
     }
     struct upstream *u = upstream_of(b, s);

@@ -1086,6 +1086,7 @@ void rig_defaults(struct rig_options *o)
                    .max_live = 20,
                    .live_share = 80,
                    .max_client_id = 23,
+                   .dollar_topics = "$SYS",
                    .max_connections = 3,
                    .qos0_backlog = 3,
                    .reconnect_min_ms = 1000,

@@ -254,6 +254,7 @@ static void a_will_is_updated_in_parts_and_deleted(void **state)
             "    a < WILLTOPICRESP code=accepted\n"
             "a > WILLTOPICUPD topic='w/#'\n"
             "    * FRAME_BAD: wildcard-in-name\n"
+            "    * TOPIC_REFUSED a: will\n"
             "    a < WILLTOPICRESP code=not-supported\n"
             "wait 30000\n"
             "    +30000\n"

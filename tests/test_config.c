@@ -831,6 +831,28 @@ static void a_predefined_topic_is_an_id_and_a_name(void **state)
             "conf:15: [topics dev7] 5: this id stands already for \"c\"\n");
 }
 
+/* What a group would do to its other members no configuration can want. */
+static void topics_with_a_dollar_are_those_that_are_named(void **state)
+{
+    (void)state;
+    refuses("[topics]\n1 = $SYS/broker/uptime\n2 = $share/g/a\n[topics dev7]\n3 = $aws/x\n"
+            "[bridge]\ndollar_topics = $SYS, $queue aws\n" LAN,
+            "conf:7: [bridge] dollar_topics: found \"$queue\", allowed are first levels of topics "
+            "such as $SYS, and no groups or queues\n"
+            "conf:7: [bridge] dollar_topics: found \"aws\", allowed are first levels of topics "
+            "such as $SYS, and no groups or queues\n"
+            "conf:3: [topics] 2: found \"$share/g/a\", allowed with $ in front are those of "
+            "dollar_topics = $SYS, $queue aws\n"
+            "conf:5: [topics dev7] 3: found \"$aws/x\", allowed with $ in front are those of "
+            "dollar_topics = $SYS, $queue aws\n");
+    struct config c = load("[bridge]\ndollar_topics = $aws\n[topics]\n1 = $aws/x\n" LAN);
+    assert_string_equal(c.bridge.dollar_topics, "$aws");
+    config_free(&c);
+    c = load("[bridge]\ndollar_topics =\n" LAN);
+    assert_string_equal(c.bridge.dollar_topics, "");
+    config_free(&c);
+}
+
 static void keys_that_contradict_each_other_are_refused(void **state)
 {
     (void)state;
@@ -1087,6 +1109,7 @@ int main(void)
         cmocka_unit_test(an_address_is_numeric_and_has_a_port),
         cmocka_unit_test(a_url_has_a_scheme_and_a_host),
         cmocka_unit_test(a_predefined_topic_is_an_id_and_a_name),
+        cmocka_unit_test(topics_with_a_dollar_are_those_that_are_named),
         cmocka_unit_test(keys_that_contradict_each_other_are_refused),
         cmocka_unit_test(a_file_that_is_named_must_be_readable),
         cmocka_unit_test(an_unknown_profile_is_refused),
