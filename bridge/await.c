@@ -2,25 +2,40 @@
 
 #include <assert.h>
 
-bool await_add(struct bridge *b, struct await a)
+struct await *await_take(struct bridge *b)
 {
-    struct await *kept = arena_take(&b->arena, sizeof(*kept));
-    if (kept == NULL) {
+    struct await *place = arena_take(&b->arena, sizeof(*place));
+    if (place == NULL)
         bridge_note(b, BRIDGE_NOTE_MEMORY_FULL, NULL, sn_bytes(NULL, 0), 0);
-        return false;
-    }
+    return place;
+}
+
+void await_put(struct bridge *b, struct await *place)
+{
+    arena_put(&b->arena, place);
+}
+
+void await_enter(struct bridge *b, struct await *place, struct await a)
+{
     /* By ticket; nearly always that is the end. */
     struct await *before = b->await_last;
     while (before != NULL && before->ticket > a.ticket)
         before = before->prev;
-    *kept = a;
+    *place = a;
     if (a.topic != NULL)
         name_share(a.topic);
-    kept->prev = before;
-    kept->next = before == NULL ? b->await_first : before->next;
-    *(before == NULL ? &b->await_first : &before->next) = kept;
-    *(kept->next == NULL ? &b->await_last : &kept->next->prev) = kept;
-    return true;
+    place->prev = before;
+    place->next = before == NULL ? b->await_first : before->next;
+    *(before == NULL ? &b->await_first : &before->next) = place;
+    *(place->next == NULL ? &b->await_last : &place->next->prev) = place;
+}
+
+bool await_add(struct bridge *b, struct await a)
+{
+    struct await *place = await_take(b);
+    if (place != NULL)
+        await_enter(b, place, a);
+    return place != NULL;
 }
 
 bool await_has_message(const struct bridge *b, uint32_t conn)

@@ -378,6 +378,9 @@ void connect_end(struct bridge *b, struct session *s, const struct sn_packet *p)
         leave_dialogue(b, s);
         return;
     }
+    struct await *place = await_take(b);
+    if (place == NULL)
+        return; /* the client repeats it */
     clients_end_dialogue(b, s);
     downlink_land(b, s);
     air_leave(b, s);
@@ -396,10 +399,9 @@ void connect_end(struct bridge *b, struct session *s, const struct sn_packet *p)
     }
     const uint64_t ticket = save_session(b, s, false);
     session_reschedule(b, s);
-    s->leaving = await_add(
-        b, (struct await){.kind = AWAIT_DISCONNECT, .ticket = ticket, .session = s->number});
-    if (!s->leaving)
-        connect_gone(b, s);
+    s->leaving = true;
+    await_enter(b, place,
+                (struct await){.kind = AWAIT_DISCONNECT, .ticket = ticket, .session = s->number});
 }
 
 void connect_gone(struct bridge *b, struct session *s)

@@ -707,8 +707,10 @@ void upstream_end(struct bridge *b, struct session *s, enum ending ending);
 void upstream_resume(struct bridge *b, struct session *s);
 bool upstream_is_wanted(const struct session *s); /* it has an own one that is */
 
-/* The disk has refused a message that came by it, with STORE_FAILED(failed): the broker
- * is to send it again, later each time in a row. */
+/* A message that came by it cannot be kept: the broker is to send it again, later each
+ * time in a row. */
+void upstream_cut(struct bridge *b, struct upstream *u);
+/* The same when the disk has refused it, with STORE_FAILED(failed). */
 void upstream_refused(struct bridge *b, struct upstream *u, uint64_t failed);
 void upstream_accepted(struct bridge *b, struct upstream *u); /* the disk has taken one */
 /* After something was settled: ends or renews the connection when it is time. */
@@ -895,8 +897,13 @@ struct bridge_message queue_message(const struct queue *q, const struct message 
 /* ---- await.c ---------------------------------------------------------------------- */
 
 /* Remembers what to say when ticket is durable. Returns false when memory is
- * out; then it is never said, and the peer repeats. */
+ * out; then it is never said, and the peer repeats. Where a repetition would be
+ * answered at once, though the disk has nothing yet, the place is taken before
+ * anything has changed: without one nothing does. */
 bool await_add(struct bridge *b, struct await a);
+struct await *await_take(struct bridge *b); /* NULL: memory is out, which is noted */
+void await_enter(struct bridge *b, struct await *place, struct await a);
+void await_put(struct bridge *b, struct await *place); /* it was not needed; may be NULL */
 /* Whether a message that came by this broker connection is not accepted yet. */
 bool await_has_message(const struct bridge *b, uint32_t conn);
 void await_stored(struct bridge *b, uint64_t ticket);

@@ -305,6 +305,16 @@ static bool queue_for(struct session *s, const struct fan_out *out)
     return false;
 }
 
+/* Whether the broker may forget the message only once the disk has it. */
+static bool is_custody(const struct fan_out *out)
+{
+    const struct bridge_event *e = out->event;
+    const struct session *s = out->first;
+    while (s != NULL && (e->message.qos == 0 || s->match_qos == 0))
+        s = s->match_next;
+    return s != NULL && e->message.token != 0 && out->b->config->broker_ack_stored;
+}
+
 static void accept(struct bridge *b, uint64_t token)
 {
     if (token != 0)
@@ -331,20 +341,28 @@ void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_
     out.class = classes_match(b->config, event->message.topic);
     out.expires_ms = classes_expires_ms(classes_at(b->config, out.class), b->now_ms,
                                         event->message.expiry_s, b->config->max_queue_age_s);
+    const bool custody = is_custody(&out);
+    struct await *place = custody ? await_take(b) : NULL;
+    if (custody && place == NULL) {
+        upstream_cut(b, u);
+        return;
+    }
     uint64_t owed = 0; /* the last copy that is to be durable */
     for (struct session *s = out.first; s != NULL; s = s->match_next)
         if (queue_for(s, &out))
             owed = b->seq;
 
     /* The broker may forget it once every copy is on the disk (or it need not be). */
-    if (owed == 0 || !b->config->broker_ack_stored)
+    if (owed != 0 && custody) {
+        await_enter(b, place,
+                    (struct await){.kind = AWAIT_ACCEPT,
+                                   .session = u->conn,
+                                   .ticket = owed,
+                                   .token = event->message.token});
+    } else {
+        await_put(b, place);
         accept(b, event->message.token);
-    else if (event->message.token != 0 &&
-             !await_add(b, (struct await){.kind = AWAIT_ACCEPT,
-                                          .session = u == NULL ? 0 : u->conn,
-                                          .ticket = owed,
-                                          .token = event->message.token}))
-        accept(b, event->message.token);
+    }
 
     for (struct session *s = out.first, *next; s != NULL; s = next) {
         next = s->match_next;

@@ -283,8 +283,10 @@ static void grant(struct bridge *b, struct session *s, struct filter *f, const s
                   uint8_t granted)
 {
     const uint8_t qos = granted < w->qos ? granted : w->qos;
-    struct subscription *sub = set(b, s, f, qos);
+    struct await *place = await_take(b);
+    struct subscription *sub = place == NULL ? NULL : set(b, s, f, qos);
     if (sub == NULL) {
+        await_put(b, place);
         s->subscribing = false;
         refuse(b, s, w->mid, SN_CONGESTION, "memory");
         return;
@@ -297,13 +299,13 @@ static void grant(struct bridge *b, struct session *s, struct filter *f, const s
     s->subscribe_mid = w->mid;
     s->subscribe_tid = w->tid;
     s->subscribe_qos = (int8_t)qos;
-    if (!await_add(b, (struct await){.kind = AWAIT_SUBACK,
-                                     .ticket = save_subscription(b, sub),
-                                     .session = s->number,
-                                     .mid = w->mid,
-                                     .tid = w->tid,
-                                     .qos = qos}))
-        s->subscribing = false;
+    await_enter(b, place,
+                (struct await){.kind = AWAIT_SUBACK,
+                               .ticket = save_subscription(b, sub),
+                               .session = s->number,
+                               .mid = w->mid,
+                               .tid = w->tid,
+                               .qos = qos});
 }
 
 void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet *p,
@@ -449,12 +451,16 @@ void unsubscribe_frame(struct bridge *b, struct session *s, const struct sn_pack
                  false);
         return;
     }
+    struct await *place = await_take(b);
+    if (place == NULL)
+        return; /* the client repeats it */
     const uint64_t ticket = erase_record(b, s, BRIDGE_RECORD_FILTER, sub->key);
     drop(b, sub);
-    await_add(b, (struct await){.kind = AWAIT_UNSUBACK,
-                                .ticket = ticket,
-                                .session = s->number,
-                                .mid = p->subscribe.mid});
+    await_enter(b, place,
+                (struct await){.kind = AWAIT_UNSUBACK,
+                               .ticket = ticket,
+                               .session = s->number,
+                               .mid = p->subscribe.mid});
 }
 
 void subscribe_rejected(struct bridge *b, struct session *s, const struct name *name)

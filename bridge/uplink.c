@@ -496,14 +496,17 @@ void uplink_pubrel(struct bridge *b, struct session *s, uint16_t mid)
     }
     if (e->releasing || !e->acked)
         return;
+    struct await *place = await_take(b);
+    if (place == NULL)
+        return; /* the sensor repeats it */
     const uint64_t ticket = release(b, e);
     e->releasing = true;
-    if (!await_add(b, (struct await){.kind = AWAIT_PUBCOMP,
-                                     .ticket = ticket,
-                                     .token = e->seq,
-                                     .session = s->number,
-                                     .mid = mid}))
-        exchanges_remove(b, e); /* a repeated PUBREL finds nothing and is answered */
+    await_enter(b, place,
+                (struct await){.kind = AWAIT_PUBCOMP,
+                               .ticket = ticket,
+                               .token = e->seq,
+                               .session = s->number,
+                               .mid = mid});
 }
 
 /* ---- what the disk says ------------------------------------------------------------------ */

@@ -208,11 +208,8 @@ static void disconnect(struct bridge *b, struct upstream *u, bool forget, bool w
 
 /* Even when the connection is lost already: what gives messages to us waits to be told
  * what becomes of this one. */
-void upstream_refused(struct bridge *b, struct upstream *u, uint64_t failed)
+void upstream_cut(struct bridge *b, struct upstream *u)
 {
-    if (u->refused_at == failed)
-        return; /* one cut answers all its messages */
-    u->refused_at = failed;
     bridge_note(b, BRIDGE_NOTE_BROKER_CUT, u->session, sn_bytes(NULL, 0), u->refusals);
     if (u->refusals < ATTEMPTS_MAX)
         u->refusals++;
@@ -226,6 +223,14 @@ void upstream_refused(struct bridge *b, struct upstream *u, uint64_t failed)
     u->attempts = u->refusals - 1;
     try_later(b, u);
     next_turn(b);
+}
+
+void upstream_refused(struct bridge *b, struct upstream *u, uint64_t failed)
+{
+    if (u->refused_at == failed)
+        return; /* one cut answers all its messages */
+    u->refused_at = failed;
+    upstream_cut(b, u);
 }
 
 void upstream_accepted(struct bridge *b, struct upstream *u)

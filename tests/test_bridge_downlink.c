@@ -1217,6 +1217,33 @@ static void the_broker_is_left_alone_while_the_disk_refuses(void **state)
     rig_skip(r);
 }
 
+/* Without memory to wait for the disk the broker keeps the message, and nothing of it is
+ * here. QoS 0 promises nothing and has no need to wait. */
+static void a_message_that_the_disk_cannot_be_awaited_for_goes_back_to_the_broker(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "AB", 1);
+    rig_bridge(r)->arena.closed = true;
+    play(r, "message token 1 qos=1 AB '1'\n"
+            "    * MEMORY_FULL\n"
+            "    * BROKER_CUT\n"
+            "    disconnect broker\n"
+            "wait 1000\n"
+            "    +816\n"
+            "    connect broker\n"
+            "broker up session\n"
+            "    * BROKER_UP\n"
+            "message token 2 qos=0 AB '0'\n"
+            "    * MEMORY_FULL a: AB\n"
+            "    accept 2\n");
+    rig_bridge(r)->arena.closed = false;
+    play(r, "message token 3 qos=1 AB '1'\n"
+            "    store 8 for 1 qos=1 AB '1'\n"
+            "    a < PUBLISH qos=1 tid=1 mid=9 data='1'\n"
+            "stored\n"
+            "    accept 3\n");
+}
+
 /* The driver hands over nothing more before it knows what becomes of a message. */
 static void a_refused_message_is_answered_though_its_connection_is_lost(void **state)
 {
@@ -1426,6 +1453,7 @@ int main(void)
         WITH(names_are_registered_once_per_connection, begin),
         WITH(copies_that_cannot_be_stored_go_back_to_the_broker, begin),
         WITH(the_broker_is_left_alone_while_the_disk_refuses, begin),
+        WITH(a_message_that_the_disk_cannot_be_awaited_for_goes_back_to_the_broker, begin),
         WITH(a_refused_message_is_answered_though_its_connection_is_lost, begin),
         WITH(a_round_trip_counts_for_less_after_ten_quiet_minutes, measured),
         WITH(the_broker_may_be_told_early, early),

@@ -1189,6 +1189,58 @@ static void pubrel_during_a_fetch_is_not_forgotten(void **state)
             "    connect broker\n");
 }
 
+/* What changes something and cannot wait for the disk is not done and not answered: were it
+ * answered when it is repeated, a crash could undo it. */
+static void requests_that_cannot_wait_for_the_disk_are_not_answered(void **state)
+{
+    struct rig *r = *state;
+    connect_all(r);
+    play(r, "broker up\n"
+            "    * BROKER_UP\n"
+            "a > SUBSCRIBE qos=1 mid=1 name='AB'\n"
+            "    save topic 1 1 AB\n"
+            "    subscribe 1 qos=1 AB retained\n");
+    memory(r, false);
+    play(r, "subscribed 1 1\n"
+            "    * MEMORY_FULL\n"
+            "    * SUBSCRIPTION_REFUSED a: memory\n"
+            "    a < SUBACK qos=0 tid=0 mid=1 code=congestion\n"
+            "    unsubscribe 2 AB\n"
+            "unsubscribed 2\n");
+    memory(r, true);
+    play(r, "a > SUBSCRIBE qos=1 mid=2 name='AB'\n"
+            "    subscribe 3 qos=1 AB retained\n"
+            "subscribed 3 1\n"
+            "    save filter 1 1 qos=1 AB\n"
+            "stored\n"
+            "    a < SUBACK qos=1 tid=1 mid=2 code=accepted\n"
+            "a > PUBLISH qos=2 predefined=1 mid=3 data='x'\n"
+            "    store 7 qos=2 pre/one 'x'\n"
+            "stored\n"
+            "    a < PUBREC mid=3\n"
+            "    publish 7 qos=2 pre/one 'x'\n");
+    memory(r, false);
+    play(r, "a > PUBREL mid=3\n"
+            "    * MEMORY_FULL\n"
+            "a > UNSUBSCRIBE mid=4 name='AB'\n"
+            "    * MEMORY_FULL\n"
+            "a > DISCONNECT duration_s=100\n"
+            "    * MEMORY_FULL\n");
+    memory(r, true);
+    play(r, "a > PUBREL mid=3\n"
+            "    mark 7 released\n"
+            "a > UNSUBSCRIBE mid=4 name='AB'\n"
+            "    erase filter 1 1\n"
+            "    unsubscribe 4 AB\n"
+            "a > DISCONNECT duration_s=100\n"
+            "    * CLIENT_ASLEEP a\n"
+            "    save session 1\n"
+            "stored\n"
+            "    a < PUBCOMP mid=3\n"
+            "    a < UNSUBACK mid=4\n"
+            "    a < DISCONNECT\n");
+}
+
 /* Without memory nothing is lost and nothing spins. */
 static void lack_of_memory_is_waited_for(void **state)
 {
@@ -1288,6 +1340,7 @@ int main(void)
         WITH(several_open_messages_are_all_acknowledged, begin),
         WITH(qos_2_is_published_under_one_seq_whatever_dies_when, begin),
         WITH(pubrel_during_a_fetch_is_not_forgotten, begin),
+        WITH(requests_that_cannot_wait_for_the_disk_are_not_answered, begin),
         WITH(lack_of_memory_is_waited_for, begin),
         WITH(what_stood_behind_a_refused_message_goes, begin),
     };
