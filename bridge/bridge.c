@@ -370,7 +370,7 @@ static void start(struct bridge *b, const struct bridge_event *event)
 {
     if (event->start.next_seq > 0)
         b->seq = event->start.next_seq - 1;
-    b->durable = b->covered = b->seq;
+    b->durable = b->covered = b->start_seq = b->seq;
     b->started = true;
     discover_start(b);
     restore_start(b);

@@ -53,7 +53,7 @@ static bool is_before_the_disk(const struct queue *q, const struct message *m)
 {
     if (m->qos == 0 || q->on_disk == 0)
         return true;
-    return q->newest ? m->published || m->seq > q->disk_last : m->seq < q->disk_from;
+    return q->newest ? m->published || m->sent || m->seq > q->disk_last : m->seq < q->disk_from;
 }
 
 static void queue(const struct bridge *b, struct sums *sums, const struct queue *q)

@@ -103,7 +103,8 @@ struct message {
     uint8_t link;
     bool stored;    /* STORE was emitted: FORGET is owed */
     bool published; /* to the broker: handed over, undecided */
-    bool sent;      /* to a sensor: it went out before, DUP is due */
+    bool sent;      /* to a sensor: it went out before, DUP is due; to the broker: it was handed
+                     * over in an earlier connection */
     uint8_t payload[];
 };
 
@@ -361,7 +362,7 @@ struct upstream {
     /* a session's own */
     bool wanted;
     uint8_t ending;   /* enum ending: no longer wanted when the queue is empty */
-    bool fresh;       /* the next CONNECT begins a clean session */
+    bool fresh;       /* a clean session is to begin, once nothing of the last is undecided */
     bool stale;       /* made with another will or session: anew when nothing is in flight */
     bool unanswered;  /* the broker has not said anything since the sensor's CONNECT */
     bool in_turn;     /* waits until few enough others are being connected */
@@ -482,9 +483,10 @@ struct bridge {
     bridge_emit_fn *emit;
     void *ctx;
     uint64_t now_ms;
-    uint64_t seq;     /* the last one given out */
-    uint64_t durable; /* the last ticket that STORED reported */
-    uint64_t covered; /* the last ticket that STORED or STORE_FAILED reported */
+    uint64_t seq;       /* the last one given out */
+    uint64_t durable;   /* the last ticket that STORED reported */
+    uint64_t covered;   /* the last ticket that STORED or STORE_FAILED reported */
+    uint64_t start_seq; /* messages up to here may have been handed over before the restart */
     uint64_t random;
     bool started;
     bool stopping;
@@ -687,6 +689,11 @@ static inline bool upstream_is_up(const struct upstream *u)
 {
     return u->state == UPSTREAM_UP;
 }
+/* Up in the session before a clean one: what that may have in part is sent by it. */
+static inline bool upstream_is_deciding(const struct upstream *u)
+{
+    return u->state == UPSTREAM_UP && u->stale && u->fresh;
+}
 /* Up, and what is handed over now need not be handed over again soon. */
 static inline bool upstream_is_open(const struct upstream *u)
 {
@@ -779,6 +786,9 @@ struct queue *lanes_next(struct bridge *b, struct upstream *u);
 void lanes_advance(struct queue *q);                 /* next_out is taken */
 void lanes_kept(struct queue *q, struct message *m); /* it has come to memory */
 void lanes_rewind(struct queue *q);                  /* none is handed over */
+/* Whether the broker may have some of a QoS 2 message by its session: it was handed over in an
+ * earlier connection, or may have been before a restart, and is not now. */
+bool lanes_are_undecided(const struct bridge *b, struct upstream *u);
 /* The oldest message of a class that may give way, in memory; NULL: there is none, or it is on
  * the disk: then *coming says that FETCHED will bring it. */
 struct message *lanes_oldest(struct bridge *b, struct upstream *u, uint8_t class, bool *coming);

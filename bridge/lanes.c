@@ -205,11 +205,19 @@ struct queue *lanes_choose(struct bridge *b, struct upstream *u, const struct na
 
 /* ---- which message goes next -------------------------------------------------------- */
 
+static bool was_handed_over(const struct bridge *b, const struct message *m)
+{
+    return m->sent || m->seq <= b->start_seq;
+}
+
 static bool may_go(const struct bridge *b, const struct upstream *u, const struct queue *q)
 {
     const struct message *m = q->next_out;
     if (m == NULL || (!q->newest && q->on_disk > 0 && m->seq >= q->disk_from))
         return false; /* older ones are still on the disk */
+    /* From the newest back they may be anywhere; else they come first. */
+    if (upstream_is_deciding(u) && !q->newest && !was_handed_over(b, m))
+        return false;
     if (m->qos == 0)
         return u->inflight0 < INFLIGHT0_MAX;
     if (u->inflight >= u->window)
@@ -278,6 +286,19 @@ void lanes_kept(struct queue *q, struct message *m)
 void lanes_rewind(struct queue *q)
 {
     q->next_out = q->newest ? q->tail : q->head;
+}
+
+bool lanes_are_undecided(const struct bridge *b, struct upstream *u)
+{
+    for (uint32_t i = 0; i < lanes_count(u); i++) {
+        const struct queue *q = lanes_at(u, i);
+        if (q->on_disk > 0 && q->disk_from <= b->start_seq)
+            return true;
+        for (const struct message *m = q->head; m != NULL; m = m->next)
+            if (m->qos == 2 && !m->published && was_handed_over(b, m))
+                return true;
+    }
+    return false;
 }
 
 static struct message *oldest(struct bridge *b, struct queue *q, uint8_t class, bool *coming)

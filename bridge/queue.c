@@ -87,7 +87,7 @@ static void make_room(struct bridge *b, struct queue *q)
 {
     for (struct message *m = q->head, *next; m != NULL; m = next) {
         next = m->next;
-        if (!m->stored || m->published)
+        if (!m->stored || m->published || m->sent)
             continue;
         leave_on_disk(q, m->seq);
         sweep_expect(b, m->expires_ms);

@@ -651,7 +651,7 @@ static void publish(struct bridge *b, struct upstream *u, struct message *m)
 
 void uplink_pump(struct bridge *b, struct upstream *u)
 {
-    if (!upstream_is_open(u) || b->stopping)
+    if (!(upstream_is_open(u) || upstream_is_deciding(u)) || b->stopping)
         return;
     struct queue *q;
     while ((q = lanes_next(b, u)) != NULL) {
@@ -785,6 +785,7 @@ void uplink_delivered(struct bridge *b, struct upstream *u, uint64_t seq, uint8_
 static void take_back(struct bridge *b, struct upstream *u, struct message *m)
 {
     m->published = false;
+    m->sent = true;
     if (m->qos == 0) { /* at most once: perhaps it arrived, it is not sent again */
         bridge_note(b, BRIDGE_NOTE_UP_DROPPED_QOS0, clients_find_number(b, m->session),
                     name_bytes(m->topic), 0);

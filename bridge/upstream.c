@@ -87,19 +87,21 @@ static bool has_will(const struct upstream *u)
     return u->session != NULL && u->session->will.topic != NULL && u->ending == ENDING_NOT;
 }
 
+/* A clean session waits for QoS 2 messages that the broker may have by the last one: it
+ * would forget them, and take their repeats for new ones. */
 static void connect_now(struct bridge *b, struct upstream *u)
 {
     const struct session *s = u->session;
     u->state = UPSTREAM_CONNECTING;
     u->attempt = ++b->last_attempt;
-    u->stale = false;
+    u->stale = u->fresh && lanes_are_undecided(b, u);
     b->connecting += s != NULL;
     struct bridge_action a = {.type = BRIDGE_DO_CONNECT,
                               .connect = {.conn = u->conn, .attempt = u->attempt}};
     if (s != NULL) {
         a.connect.client_id = blob_bytes(s->client_id);
-        a.connect.clean = u->fresh || !s->transparent;
-        a.connect.transient = s->clean || !s->transparent;
+        a.connect.clean = u->fresh && !u->stale;
+        a.connect.transient = (s->clean || !s->transparent) && !u->stale;
     }
     if (has_will(u)) {
         a.connect.will_topic = name_bytes(s->will.topic);
@@ -257,10 +259,10 @@ static bool may_end(const struct bridge *b, const struct upstream *u)
            !await_has_message(b, u->conn);
 }
 
-static bool may_renew(const struct bridge *b, const struct upstream *u)
+static bool may_renew(const struct bridge *b, struct upstream *u)
 {
     return u->stale && upstream_is_up(u) && u->inflight + u->inflight0 == 0 &&
-           !await_has_message(b, u->conn);
+           !(u->fresh && lanes_are_undecided(b, u)) && !await_has_message(b, u->conn);
 }
 
 /* Returns whether the connection has ended: nothing is left to be sent by it. */
@@ -361,6 +363,7 @@ void upstream_resume(struct bridge *b, struct session *s)
     want(b, u);
     if (!connected)
         u->ending = ENDING_QUIETLY;
+    u->fresh = !s->transparent; /* what the broker has for the sensor is not for this one */
     want_turn(b, u);
 }
 
@@ -400,7 +403,7 @@ void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event
     } else {
         b->connecting--;
         b->status.connections_up++;
-        u->fresh &= u->stale; /* asked for since: not this one */
+        u->fresh &= u->stale; /* not begun yet, or asked for since */
         bridge_note(b, BRIDGE_NOTE_CONNECTION_UP, s, sn_bytes(NULL, 0), queue_count(&u->queue));
     }
     subscribe_up(b, u, event->up.session_present);

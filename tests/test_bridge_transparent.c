@@ -607,6 +607,102 @@ static void a_clean_connect_begins_a_new_session_at_the_broker(void **state)
             "    * CONNECTION_UP a\n");
 }
 
+/* A clean session at the broker would forget its half of a QoS 2 message, and take the
+ * repeat for a new one. */
+static void a_clean_session_waits_for_what_is_undecided_in_the_last(void **state)
+{
+    struct rig *r = *state;
+    play(r, "a > CONNECT keepalive_s=600 client_id='a'\n"
+            "    connect via 1 'a'\n"
+            "    save session 1\n"
+            "broker 1 up\n"
+            "    * CONNECTION_UP a\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "a > PUBLISH qos=2 short='AB' mid=1 data='1'\n"
+            "    store 2 via 1 qos=2 AB '1'\n"
+            "stored\n"
+            "    a < PUBREC mid=1\n"
+            "    publish 2 via 1 qos=2 AB '1'\n"
+            "broker 1 down\n"
+            "    * CONNECTION_LOST a: gone\n"
+            "a > PUBREL mid=1\n"
+            "    mark 2 via 1 released\n"
+            "a > PUBLISH qos=2 short='AB' mid=2 data='2'\n"
+            "    store 4 via 1 qos=2 AB '2'\n"
+            "stored\n"
+            "    a < PUBCOMP mid=1\n"
+            "    a < PUBREC mid=2\n"
+            "a > CONNECT clean=1 keepalive_s=600 client_id='a'\n"
+            "    mark 4 via 1 released\n"
+            "    erase all of 1\n"
+            "    connect via 1 'a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "broker 1 up session\n"
+            "    * CONNECTION_UP a\n"
+            "    publish 2 via 1 qos=2 AB '1'\n"
+            "wait 0\n"
+            "delivered 2\n"
+            "    forget 2 via 1\n"
+            "wait 0\n"
+            "    +0\n"
+            "    disconnect via 1\n"
+            "    connect via 1 'a' clean transient\n"
+            "broker 1 up\n"
+            "    * CONNECTION_UP a\n"
+            "    publish 4 via 1 qos=2 AB '2'\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "delivered 4\n"
+            "    forget 4 via 1\n");
+}
+
+/* What was handed over before a restart is not known any more: all of it may be. */
+static void a_clean_session_waits_for_what_is_from_before_a_restart(void **state)
+{
+    struct rig *r = *state;
+    play(r, "a > CONNECT keepalive_s=600 client_id='a'\n"
+            "    connect via 1 'a'\n"
+            "    save session 1\n"
+            "broker 1 up\n"
+            "    * CONNECTION_UP a\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "a > PUBLISH qos=2 short='AB' mid=1 data='1'\n"
+            "    store 2 via 1 qos=2 AB '1'\n"
+            "stored\n"
+            "    a < PUBREC mid=1\n"
+            "    publish 2 via 1 qos=2 AB '1'\n"
+            "kill\n"
+            "    connect via 1 'a'\n"
+            "    * RESTORED\n"
+            "    connect broker\n"
+            "a > CONNECT clean=1 keepalive_s=600 client_id='a'\n"
+            "    mark 2 via 1 released\n"
+            "    erase all of 1\n"
+            "    save session 1\n"
+            "stored\n"
+            "broker 1 up session\n"
+            "    * CONNECTION_UP a\n"
+            "    fetch via 1 from 2\n"
+            "fetched\n"
+            "    publish 2 via 1 qos=2 AB '1'\n"
+            "wait 0\n"
+            "delivered 2\n"
+            "    forget 2 via 1\n"
+            "wait 0\n"
+            "    +0\n"
+            "    disconnect via 1\n"
+            "    connect via 1 'a' clean transient\n"
+            "broker 1 up\n"
+            "    * CONNECTION_UP a\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n");
+}
+
 static void a_sleeper_keeps_its_connection(void **state)
 {
     struct rig *r = *state;
@@ -929,6 +1025,8 @@ int main(void)
         TEST(a_will_that_the_broker_cannot_know_of_is_a_message),
         TEST(an_updated_will_renews_the_connection_when_nothing_is_in_flight),
         TEST(a_clean_connect_begins_a_new_session_at_the_broker),
+        TEST(a_clean_session_waits_for_what_is_undecided_in_the_last),
+        TEST(a_clean_session_waits_for_what_is_from_before_a_restart),
         TEST(a_sleeper_keeps_its_connection),
         TEST(sensors_are_connected_again_after_a_restart),
         TEST(what_a_sensor_left_behind_is_sent_after_a_restart),
