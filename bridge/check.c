@@ -194,16 +194,26 @@ static void own(const struct bridge *b, struct sums *sums, const struct session 
 
 /* ---- sessions ---------------------------------------------------------------------- */
 
-static void topics(const struct bridge *b, struct sums *sums, const struct session *s)
+static uint32_t ring(const struct bridge *b, struct sums *sums, const struct session *s,
+                     const struct topic *first)
 {
     uint32_t count = 0;
-    for (const struct topic *t = s->topics; t != NULL; t = t->next) {
+    const struct topic *t = first;
+    while (t != NULL) {
         assert(t->session == s && t->tid != 0 && t->tid != 0xFFFF);
+        assert(t->next->prev == t && t->asked == (first == s->asked));
         assert(topics_find(b, s, t->tid) == t && topics_find_name(b, s, t->name) == t);
         name(b, sums, t->name);
         block(sums, sizeof(*t));
         count++;
+        t = t->next == first ? NULL : t->next;
     }
+    return count;
+}
+
+static void topics(const struct bridge *b, struct sums *sums, const struct session *s)
+{
+    const uint32_t count = ring(b, sums, s, s->asked) + ring(b, sums, s, s->told);
     assert(s->topic_count == count && count <= b->config->max_topics);
 }
 

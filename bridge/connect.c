@@ -54,8 +54,7 @@ static void accept(struct bridge *b, struct session *s, bool clean, uint16_t kee
     downlink_land(b, s);
     /* A-16: the device may have been started anew, so names are registered with
      * it once more before they are used towards it. */
-    for (struct topic *t = s->topics; t != NULL; t = t->next)
-        t->known = false;
+    topics_forget_known(s);
     s->clean = clean;
     s->hold_until_ms = 0;
     s->subscribe_mid = 0;

@@ -66,12 +66,14 @@ struct blob {
 struct topic {
     struct table_link by_tid;
     struct table_link by_name;
-    struct topic *next; /* of the session */
+    struct topic *next; /* of the session's ring, used before this one */
+    struct topic *prev; /* the last one in front of the first */
     struct session *session;
     struct name *name;
     uint16_t tid;
+    bool asked; /* the device asked for it, or publishes by it; else it was told for a message */
+    bool known; /* the device has been told in this connection */
     uint64_t saved; /* ticket of its record */
-    bool known;     /* the device has been told in this connection */
 };
 
 /* A topic id of the configuration. */
@@ -229,7 +231,8 @@ struct session {
     uint64_t saved_ms;        /* heard_ms as the disk has it */
 
     /* topics and subscriptions */
-    struct topic *topics;
+    struct topic *asked; /* two rings, each with the topic that was used last in front */
+    struct topic *told;
     struct subscription *subscriptions;
     uint16_t topic_count;
     uint16_t subscription_count;
@@ -631,6 +634,13 @@ struct topic *topics_find_name(const struct bridge *b, const struct session *s,
                                const struct name *name);
 /* tid 0: the next free one. NULL: max_topics reached or memory is out. */
 struct topic *topics_add(struct bridge *b, struct session *s, struct name *name, uint16_t tid);
+/* Found, or made and saved: at max_topics the one that was used least recently gives way,
+ * of those that the device did not ask for first. Its id is not given to another name
+ * before all others were: who still uses it hears that it is invalid. NULL: memory is
+ * out, or every id is under way to the device or the disk. asked: see struct topic. */
+struct topic *topics_take(struct bridge *b, struct session *s, struct name *name, bool asked);
+void topics_use(struct session *s, struct topic *t, bool asked);
+void topics_forget_known(struct session *s); /* what the device has been told */
 void topics_remove(struct bridge *b, struct session *s, struct topic *t);
 void topics_remove_all(struct bridge *b, struct session *s);
 

@@ -7,7 +7,7 @@
 /* QoS 1 and 2 messages of one client kept in memory; more wait on disk. */
 #define MEMORY_PER_CLIENT 8
 #define RTT_AGED_MS       600000 /* after that long a measured T_retry counts for half */
-#define DISK_WAIT_MS      1000   /* when there is no memory to wait for the disk by name */
+#define DISK_WAIT_MS      1000   /* when there is no memory, or none to wait for the disk by name */
 
 /* ---- from the broker to the queues of sensors ------------------------------------- */
 
@@ -480,20 +480,17 @@ static void wait_for_disk(struct bridge *b, struct session *s, uint64_t ticket)
         downlink_hold(b, s, DISK_WAIT_MS);
 }
 
-/* The name gets its id; false: it cannot have one, and the message is dropped. */
+/* The name gets its id; false: it cannot have one now and the message waits, or never and it
+ * is dropped. */
 static bool take_topic(struct bridge *b, struct session *s, struct message *m)
 {
     if (!register_fits(b, s, name_bytes(m->topic))) {
         drop(b, s, m, BRIDGE_NOTE_DOWN_TOO_LARGE);
         return false;
     }
-    struct topic *t = topics_find_name(b, s, m->topic);
-    if (t == NULL) {
-        if ((t = topics_add(b, s, m->topic, 0)) == NULL) {
-            drop(b, s, m, BRIDGE_NOTE_DOWN_REJECTED);
-            return false;
-        }
-        save_topic(b, s, t);
+    if (topics_take(b, s, m->topic, false) == NULL) {
+        downlink_hold(b, s, DISK_WAIT_MS);
+        return false;
     }
     return true;
 }
@@ -512,10 +509,8 @@ static void begin_register(struct bridge *b, struct session *s, struct message *
 /* What the disk must have before the device may hear of this message; 0: nothing.
  * Exactly once: were it with the device and not on the disk at a crash, the
  * broker would send it again, and it would be another message then. */
-static uint64_t needs_ticket(const struct bridge *b, const struct session *s,
-                             const struct message *m)
+static uint64_t needs_ticket(const struct bridge *b, const struct topic *t, const struct message *m)
 {
-    const struct topic *t = topics_find_name(b, s, m->topic);
     const uint64_t message = m->qos == 2 && m->stored ? m->seq : 0;
     const uint64_t topic = t == NULL ? 0 : t->saved;
     const uint64_t ticket = message > topic ? message : topic;
@@ -557,7 +552,10 @@ static void begin(struct bridge *b, struct session *s, struct message *m)
     const bool has_topic = is_released || topic_id(b, s, m->topic, &p);
     if (!has_topic && !take_topic(b, s, m))
         return;
-    const uint64_t ticket = needs_ticket(b, s, m);
+    struct topic *t = topics_find_name(b, s, m->topic);
+    if (t != NULL)
+        topics_use(s, t, false);
+    const uint64_t ticket = needs_ticket(b, t, m);
     if (ticket != 0) {
         wait_for_disk(b, s, ticket);
         return;

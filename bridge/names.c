@@ -90,6 +90,37 @@ struct topic *topics_find_name(const struct bridge *b, const struct session *s,
     return NULL;
 }
 
+static struct topic **ring_of(struct session *s, const struct topic *t)
+{
+    return t->asked ? &s->asked : &s->told;
+}
+
+static void join_ring(struct session *s, struct topic *t)
+{
+    struct topic **first = ring_of(s, t);
+    t->next = *first == NULL ? t : *first;
+    t->prev = *first == NULL ? t : (*first)->prev;
+    t->next->prev = t;
+    t->prev->next = t;
+    *first = t;
+}
+
+static void leave_ring(struct session *s, struct topic *t)
+{
+    struct topic **first = ring_of(s, t);
+    t->next->prev = t->prev;
+    t->prev->next = t->next;
+    if (*first == t)
+        *first = t->next == t ? NULL : t->next;
+}
+
+void topics_use(struct session *s, struct topic *t, bool asked)
+{
+    leave_ring(s, t);
+    t->asked |= asked;
+    join_ring(s, t);
+}
+
 /* 5.3.11: 0x0000 and 0xFFFF are never assigned. */
 static uint16_t next_free_tid(const struct bridge *b, struct session *s)
 {
@@ -113,8 +144,7 @@ struct topic *topics_add(struct bridge *b, struct session *s, struct name *name,
     t->session = s;
     t->name = name_share(name);
     t->tid = tid != 0 ? tid : next_free_tid(b, s);
-    t->next = s->topics;
-    s->topics = t;
+    join_ring(s, t);
     s->topic_count++;
     table_add(&b->topics_by_tid, &t->by_tid, tid_hash(b, s->number, t->tid));
     table_add(&b->topics_by_name, &t->by_name, name->link.hash ^ s->number);
@@ -123,10 +153,7 @@ struct topic *topics_add(struct bridge *b, struct session *s, struct name *name,
 
 void topics_remove(struct bridge *b, struct session *s, struct topic *t)
 {
-    struct topic **from = &s->topics;
-    while (*from != t)
-        from = &(*from)->next;
-    *from = t->next;
+    leave_ring(s, t);
     s->topic_count--;
     table_remove(&t->by_tid);
     table_remove(&t->by_name);
@@ -136,8 +163,70 @@ void topics_remove(struct bridge *b, struct session *s, struct topic *t)
 
 void topics_remove_all(struct bridge *b, struct session *s)
 {
-    while (s->topics != NULL)
-        topics_remove(b, s, s->topics);
+    while (s->asked != NULL)
+        topics_remove(b, s, s->asked);
+    while (s->told != NULL)
+        topics_remove(b, s, s->told);
+}
+
+/* What the device or the disk is being told of stays. */
+static bool may_go(const struct bridge *b, const struct session *s, const struct topic *t)
+{
+    return t->saved <= b->durable && (s->flying == NULL || s->flying->topic != t->name);
+}
+
+static struct topic *least_used(const struct bridge *b, const struct session *s,
+                                struct topic *first)
+{
+    if (first == NULL)
+        return NULL;
+    struct topic *t = first->prev;
+    while (t != first && !may_go(b, s, t))
+        t = t->prev;
+    return may_go(b, s, t) ? t : NULL;
+}
+
+static void make_room(struct bridge *b, struct session *s)
+{
+    struct topic *t = least_used(b, s, s->told);
+    if (t == NULL)
+        t = least_used(b, s, s->asked);
+    if (t == NULL)
+        return;
+    bridge_note(b, BRIDGE_NOTE_TOPIC_REPLACED, s, name_bytes(t->name), t->tid);
+    erase_record(b, s, BRIDGE_RECORD_TOPIC, t->tid);
+    topics_remove(b, s, t);
+}
+
+struct topic *topics_take(struct bridge *b, struct session *s, struct name *name, bool asked)
+{
+    struct topic *t = topics_find_name(b, s, name);
+    if (t == NULL) {
+        if (s->topic_count >= b->config->max_topics)
+            make_room(b, s);
+        if ((t = topics_add(b, s, name, 0)) == NULL)
+            return NULL;
+        save_topic(b, s, t);
+    }
+    topics_use(s, t, asked);
+    return t;
+}
+
+static void forget_known(struct topic *first)
+{
+    struct topic *t = first;
+    if (t == NULL)
+        return;
+    do {
+        t->known = false;
+        t = t->next;
+    } while (t != first);
+}
+
+void topics_forget_known(struct session *s)
+{
+    forget_known(s->asked);
+    forget_known(s->told);
 }
 
 /* ---- predefined ids --------------------------------------------------------------- */

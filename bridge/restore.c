@@ -318,10 +318,15 @@ static bool restore_topic(struct bridge *b, struct session *s, const struct brid
     struct name *name = name_take(b, r->value);
     struct topic *t = name == NULL ? NULL : topics_add(b, s, name, (uint16_t)r->key);
     name_put(b, name);
-    /* The device has not been restarted, only we have: it knows what it knew. */
-    if (t != NULL)
-        t->known = sn_session_is_connected(&s->sn);
-    return t != NULL;
+    if (t == NULL)
+        return false;
+    if (t->tid > s->next_tid) /* given since the session was saved, or before it began anew */
+        s->next_tid = t->tid;
+    /* The device has not been restarted, only we have: it knows what it knew, and may have
+     * asked for it. */
+    t->known = sn_session_is_connected(&s->sn);
+    topics_use(s, t, true);
+    return true;
 }
 
 static bool restore_filter(struct bridge *b, struct session *s, const struct bridge_record *r)

@@ -266,12 +266,9 @@ static bool answer_id(struct bridge *b, struct session *s, const struct sn_packe
         *tid = p->subscribe.tid;
     if (p->subscribe.kind != SN_TOPIC_NORMAL || sn_topic_has_wildcard(name_bytes(name)))
         return true;
-    struct topic *t = topics_find_name(b, s, name);
-    if (t == NULL) {
-        if ((t = topics_add(b, s, name, 0)) == NULL)
-            return false;
-        save_topic(b, s, t);
-    }
+    struct topic *t = topics_take(b, s, name, true);
+    if (t == NULL)
+        return false;
     t->known = true;
     *tid = t->tid;
     return true;

@@ -129,9 +129,7 @@ void uplink_register(struct bridge *b, struct session *s, const struct sn_packet
         return;
     }
     struct name *name = name_take(b, p->reg.name);
-    struct topic *t = name == NULL ? NULL : topics_find_name(b, s, name);
-    if (name != NULL && t == NULL && (t = topics_add(b, s, name, 0)) != NULL)
-        save_topic(b, s, t);
+    struct topic *t = name == NULL ? NULL : topics_take(b, s, name, true);
     name_put(b, name);
     if (t == NULL) {
         answer.ack.code = SN_CONGESTION;
@@ -163,8 +161,11 @@ static struct name *publish_topic(struct bridge *b, struct session *s, const str
     *code = SN_INVALID_TOPIC_ID;
     switch (p->publish.kind) {
     case SN_TOPIC_NORMAL: {
-        const struct topic *t = s == NULL ? NULL : topics_find(b, s, tid);
-        return t == NULL ? NULL : name_share(t->name);
+        struct topic *t = s == NULL ? NULL : topics_find(b, s, tid);
+        if (t == NULL)
+            return NULL;
+        topics_use(s, t, true);
+        return name_share(t->name);
     }
     case SN_TOPIC_PREDEFINED: {
         struct name *name = predefined_find(b, s, tid);

@@ -164,14 +164,19 @@ static void a_register_that_cannot_be_served_is_refused(void **state)
             "a > REGISTER mid=9 name='t6'\n"
             "    save topic 1 6 t6\n"
             "a > REGISTER mid=10 name='t7'\n"
-            "    * TOPIC_LIMIT a: t7\n"
-            "    a < REGACK tid=0 mid=10 code=congestion\n"
+            "    * TOPIC_REPLACED a: t\n"
+            "    erase topic 1 1\n"
+            "    save topic 1 7 t7\n"
+            "a > REGISTER mid=11 name='t8'\n"
+            "    * TOPIC_LIMIT a: t8\n"
+            "    a < REGACK tid=0 mid=11 code=congestion\n"
             "stored\n"
             "    a < REGACK tid=2 mid=5 code=accepted\n"
             "    a < REGACK tid=3 mid=6 code=accepted\n"
             "    a < REGACK tid=4 mid=7 code=accepted\n"
             "    a < REGACK tid=5 mid=8 code=accepted\n"
-            "    a < REGACK tid=6 mid=9 code=accepted\n");
+            "    a < REGACK tid=6 mid=9 code=accepted\n"
+            "    a < REGACK tid=7 mid=10 code=accepted\n");
 }
 
 /* SN12-7.3-1, SN12-6.7-3, SN12-6.7-1, SN12-6.7-6, SN12-5.4.13-1 */
