@@ -5,6 +5,7 @@
 # and removed again. Ends with 0 when the account adds up.
 set -u
 cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin:/sbin # where Debian's broker is, and an ordinary user's PATH does not lead
 bin=${BUILD:-build}
 dir=$(mktemp -d "${TMPDIR:-/tmp}/snbridge-demo.XXXXXX")
 pids=()
