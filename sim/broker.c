@@ -26,12 +26,18 @@ struct subscription {
     uint8_t qos;
 };
 
+/* Subscription identifiers: which subscriptions a copy of a message answers. */
+struct ids {
+    uint8_t count;
+    uint32_t at[BRIDGE_IDS_MAX];
+};
+
 /* On its way to the bridge. */
 struct outgoing {
     struct outgoing *next;
     struct parcel *parcel;
     uint64_t token; /* 0: it has not been sent, or the library has forgotten that */
-    uint32_t id;
+    struct ids ids;
     uint8_t qos;
     bool retain;
     bool sent;     /* to this connection */
@@ -91,6 +97,7 @@ struct way {
     uint64_t seq; /* or token */
     uint32_t request;
     uint32_t id;
+    struct ids ids;
     uint8_t qos;
     uint8_t code;
     bool wants_retained;
@@ -256,7 +263,7 @@ static void pump(struct sim_broker *b)
                   (struct way){.what = WAY_MESSAGE,
                                .parcel = parcel_share(o->parcel),
                                .seq = o->token,
-                               .id = o->id,
+                               .ids = o->ids,
                                .qos = o->qos,
                                .wants_retained = o->retain});
         return;
@@ -264,14 +271,14 @@ static void pump(struct sim_broker *b)
 }
 
 static void queue_message(struct sim_broker *b, struct connection *c, struct parcel *p, uint8_t qos,
-                          uint32_t id, bool retain)
+                          struct ids ids, bool retain)
 {
     if ((qos == 0 && c->state != IS_UP) || c->waiting >= SIM_BROKER_QUEUE_MAX)
         return;
     struct outgoing *o = sim_memory(sizeof(*o));
     o->parcel = parcel_share(p);
     o->qos = qos;
-    o->id = id;
+    o->ids = ids;
     o->retain = retain;
     if (c->last == NULL)
         c->first = o;
@@ -292,23 +299,35 @@ static bool matches(const char *filter, const struct parcel *p)
     return sn_topic_matches(sn_bytes_text(filter), p->topic);
 }
 
-/* One copy for each subscription that has an identifier, as mosquitto does; one
- * for all others together. */
+static void add_id(struct ids *ids, uint32_t id)
+{
+    if (id != 0 && ids->count < BRIDGE_IDS_MAX)
+        ids->at[ids->count++] = id;
+}
+
+/* A copy for each subscription, or one for all: brokers do either. As mosquitto does
+ * it, each has its own that has an identifier, and all others have one together. */
 static void give_to(struct sim_broker *b, struct connection *c, struct parcel *p)
 {
+    const enum sim_broker_overlaps overlaps = b->options.overlaps;
+    struct ids together = {0};
     int best = -1;
     for (size_t i = 0; i < c->subscription_count; i++) {
         const struct subscription *s = &c->subscriptions[i];
+        struct ids own = {0};
         if (!matches(s->filter, p))
             continue;
         const uint8_t qos = lower(s->qos, p->qos);
-        if (s->id != 0)
-            queue_message(b, c, p, qos, s->id, false);
-        else if (qos > best)
-            best = qos;
+        add_id(&own, s->id);
+        if (overlaps == SIM_OVERLAPS_EACH || (overlaps == SIM_OVERLAPS_NAMED && s->id != 0)) {
+            queue_message(b, c, p, qos, own, false);
+            continue;
+        }
+        add_id(&together, s->id);
+        best = qos > best ? qos : best;
     }
     if (best >= 0)
-        queue_message(b, c, p, (uint8_t)best, 0, false);
+        queue_message(b, c, p, (uint8_t)best, together, false);
 }
 
 static void say(struct sim_broker *b, enum sim_record_type type, const struct connection *c,
@@ -377,10 +396,12 @@ static void subscribe(struct sim_broker *b, struct connection *c, const struct w
     }
     c->subscriptions[i].id = w->id;
     c->subscriptions[i].qos = lower(w->qos, b->options.max_qos);
+    struct ids ids = {0};
+    add_id(&ids, w->id);
     for (size_t k = 0; w->wants_retained && k < b->retained_count; k++)
         if (matches(w->filter, b->retained[k]))
             queue_message(b, c, b->retained[k], lower(c->subscriptions[i].qos, b->retained[k]->qos),
-                          w->id, true);
+                          ids, true);
 }
 
 static void unsubscribe(struct connection *c, const char *filter)
@@ -549,11 +570,11 @@ static void message(struct sim_broker *b, struct connection *c, const struct way
                     .token = w->seq,
                     .qos = w->qos,
                     .retain = w->wants_retained,
-                    .id_count = w->id != 0,
-                    .ids = {w->id},
+                    .id_count = w->ids.count,
                     .topic = w->parcel->topic,
                     .payload = w->parcel->payload},
     };
+    memcpy(event.message.ids, w->ids.at, sizeof(w->ids.at));
     b->handed = w->seq;
     b->handed_by = c->number;
     b->fn(b->ctx, &event);
@@ -710,13 +731,13 @@ void sim_broker_put(struct sim_broker *b, const struct bridge_action *a)
         struct connection *c = connection_of(b, a->subscribe.conn);
         if (c->state == IS_UP)
             send_up(b, c,
-                    (struct way){.what = a->type == BRIDGE_DO_SUBSCRIBE ? WAY_SUBSCRIBE
-                                                                        : WAY_UNSUBSCRIBE,
-                                 .filter = copy_of(a->subscribe.filter),
-                                 .request = a->subscribe.request,
-                                 .id = a->subscribe.id,
-                                 .qos = a->subscribe.qos,
-                                 .wants_retained = a->subscribe.wants_retained});
+                    (struct way){
+                        .what = a->type == BRIDGE_DO_SUBSCRIBE ? WAY_SUBSCRIBE : WAY_UNSUBSCRIBE,
+                        .filter = copy_of(a->subscribe.filter),
+                        .request = a->subscribe.request,
+                        .id = b->options.plain ? 0 : a->subscribe.id,
+                        .qos = a->subscribe.qos,
+                        .wants_retained = b->options.plain || a->subscribe.wants_retained});
     } else if (a->type == BRIDGE_DO_ACCEPT) {
         accept(b, a->accept.token);
     }

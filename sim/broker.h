@@ -22,12 +22,21 @@
 
 #define SIM_BROKER_QUEUE_MAX 100000 /* messages kept for one session; more are dropped */
 
+/* Of a message that answers several subscriptions of one client. */
+enum sim_broker_overlaps {
+    SIM_OVERLAPS_NAMED, /* a copy for each that has an identifier, one for all others */
+    SIM_OVERLAPS_EACH,  /* a copy for each */
+    SIM_OVERLAPS_ONE,   /* one copy for all */
+};
+
 struct sim_broker_options {
     uint64_t delay_min_us; /* one way */
     uint64_t delay_max_us;
     uint16_t window; /* QoS 1 and 2 messages that may be undecided */
     uint8_t max_qos;
     bool reorders; /* completions come in any order */
+    bool plain;    /* MQTT 3.1.1: no identifiers, retained messages with every SUBSCRIBE */
+    enum sim_broker_overlaps overlaps;
     /* Whether a message of QoS 2 that was handed out by this token has become
      * durable; asked after the bridge's process has ended. NULL: none has. */
     bool (*has_flight)(void *ctx, uint64_t token);

@@ -83,7 +83,7 @@ static const char doc[] =
     "      will TOPIC MESSAGE [qos 0..2]\n"
     "  commands NAME publishes TOPIC ...    somebody at the broker\n"
     "  gateway [[SECTION]] KEY VALUE...     as in snbridge's configuration\n"
-    "  broker delay SPAN, max_qos 0..2, reorder yes|no\n"
+    "  broker delay SPAN, max_qos 0..2, reorder yes|no, overlaps named|each|one\n"
     "  disk commit SPAN\n"
     "  at TIME FAULT [for SPAN]\n"
     "  at operation N power cut [for SPAN]\n"

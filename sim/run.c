@@ -623,7 +623,9 @@ struct sim_run *sim_run_open(const struct sim_run_options *o)
                    .delay_max_us = s->broker_delay.high,
                    .window = s->config.broker.max_inflight,
                    .max_qos = s->broker_max_qos,
-                   .reorders = s->broker_reorders},
+                   .reorders = s->broker_reorders,
+                   .plain = s->config.broker.protocol == 4,
+                   .overlaps = s->broker_overlaps},
         .check_every = o->check_every,
         .filter = o->filter,
     };

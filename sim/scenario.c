@@ -370,6 +370,19 @@ static void read_gateway(struct reading *r)
         refuse(r, "a key and its value");
 }
 
+static bool take_overlaps(struct reading *r, enum sim_broker_overlaps *out)
+{
+    if (take(r, "named"))
+        *out = SIM_OVERLAPS_NAMED;
+    else if (take(r, "each"))
+        *out = SIM_OVERLAPS_EACH;
+    else if (take(r, "one"))
+        *out = SIM_OVERLAPS_ONE;
+    else
+        return refuse(r, "named, each or one");
+    return true;
+}
+
 static void read_broker(struct reading *r)
 {
     uint64_t number;
@@ -383,8 +396,10 @@ static void read_broker(struct reading *r)
                 r->s->broker_max_qos = (uint8_t)number;
         } else if (take(r, "reorder")) {
             good = take_flag(r, &r->s->broker_reorders);
+        } else if (take(r, "overlaps")) {
+            good = take_overlaps(r, &r->s->broker_overlaps);
         } else {
-            good = refuse(r, "delay SPAN, max_qos N or reorder yes|no");
+            good = refuse(r, "delay SPAN, max_qos N, reorder yes|no or overlaps named|each|one");
         }
         if (!good)
             return;

@@ -16,7 +16,8 @@
  *       retry measured|SPAN, retries N, will TOPIC MESSAGE [qos 0..2]
  *   commands NAME publishes TOPIC ...              somebody at the broker
  *   gateway [[SECTION]] KEY VALUE...               keys of `snbridge --help-config`
- *   broker KEY VALUE...                            delay SPAN, max_qos 0..2, reorder yes|no
+ *   broker KEY VALUE...                            delay SPAN, max_qos 0..2, reorder yes|no,
+ *                                                  overlaps named|each|one
  *   disk KEY VALUE...                              commit SPAN
  *   at TIME FAULT [for SPAN]
  *   at operation N power cut [for SPAN]            the disk's Nth operation
@@ -34,6 +35,7 @@
 #define SIM_SCENARIO_H
 
 #include "bridge/config.h"
+#include "sim/broker.h"
 #include "sim/device.h"
 #include "sim/parameters.h"
 #include "sim/profile.h"
@@ -120,6 +122,7 @@ struct sim_scenario {
     struct sim_span broker_delay;
     uint8_t broker_max_qos;
     bool broker_reorders;
+    enum sim_broker_overlaps broker_overlaps;
     struct sim_span disk_commit;
     uint64_t stop_us;
     bool settles; /* stop, not end */

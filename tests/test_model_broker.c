@@ -43,6 +43,8 @@ static void on_event(void *ctx, const struct bridge_event *e)
         say(b, "message %.*s qos %u%s token %u\n", (int)e->message.payload.len,
             (const char *)e->message.payload.data, e->message.qos,
             e->message.retain ? " retain" : "", (unsigned)e->message.token);
+    for (uint8_t i = 0; e->type == BRIDGE_ON_MESSAGE && i < e->message.id_count; i++)
+        say(b, "  id %u\n", (unsigned)e->message.ids[i]);
 }
 
 static void on_record(void *ctx, const struct sim_record *r)
@@ -73,13 +75,28 @@ static void connect(struct bench *b)
     pass(b, 100);
 }
 
+static void subscribe(struct bench *b, const char *filter, uint32_t id)
+{
+    sim_broker_put(b->broker,
+                   &(struct bridge_action){.type = BRIDGE_DO_SUBSCRIBE,
+                                           .subscribe = {.request = 1,
+                                                         .id = id,
+                                                         .qos = 2,
+                                                         .wants_retained = true,
+                                                         .filter = sn_bytes_text(filter)}});
+    pass(b, 100);
+}
+
 /* Connected, with a subscription to "down/#"; ways take 10 ms. */
-static void begin(struct bench *b, uint64_t seed)
+static void begin_with(struct bench *b, uint64_t seed, bool plain,
+                       enum sim_broker_overlaps overlaps)
 {
     const struct sim_broker_options options = {.delay_min_us = 10 * SIM_MS,
                                                .delay_max_us = 10 * SIM_MS,
                                                .window = 10,
                                                .max_qos = 2,
+                                               .plain = plain,
+                                               .overlaps = overlaps,
                                                .has_flight = has_flight};
     memset(b, 0, sizeof(*b));
     b->world = sim_world_open();
@@ -87,14 +104,13 @@ static void begin(struct bench *b, uint64_t seed)
     sim_trace_listen(b->trace, on_record, b);
     b->broker = sim_broker_open(b->world, b->trace, seed, &options, on_event, b);
     connect(b);
-    sim_broker_put(b->broker,
-                   &(struct bridge_action){.type = BRIDGE_DO_SUBSCRIBE,
-                                           .subscribe = {.request = 1,
-                                                         .qos = 2,
-                                                         .wants_retained = true,
-                                                         .filter = sn_bytes_text("down/#")}});
-    pass(b, 100);
+    subscribe(b, "down/#", 0);
     expect(b, "up\nsubscribed 2\n");
+}
+
+static void begin(struct bench *b, uint64_t seed)
+{
+    begin_with(b, seed, false, SIM_OVERLAPS_NAMED);
 }
 
 static void end(struct bench *b)
@@ -315,6 +331,39 @@ static void retained_messages_come_with_a_subscription(void **state)
     end(&b);
 }
 
+/* A message that answers "down/#", "down/+" and "down/x", all of QoS 2, and is accepted. */
+static void expect_copies(bool plain, enum sim_broker_overlaps overlaps, const char *said)
+{
+    struct bench b;
+    begin_with(&b, 1, plain, overlaps);
+    subscribe(&b, "down/+", 7);
+    subscribe(&b, "down/x", 8);
+    expect(&b, "subscribed 2\nsubscribed 2\n");
+    command(&b, "a", 2, false);
+    for (uint64_t token = 1; token <= 3; token++) {
+        pass(&b, 100);
+        accept(&b, token);
+    }
+    pass(&b, 100);
+    expect(&b, said);
+    end(&b);
+}
+
+static void a_message_comes_for_each_subscription_or_once_as_brokers_differ(void **state)
+{
+    (void)state;
+    expect_copies(false, SIM_OVERLAPS_NAMED,
+                  "message a qos 2 token 1\n  id 7\nmessage a qos 2 token 2\n  id 8\n"
+                  "message a qos 2 token 3\n");
+    expect_copies(false, SIM_OVERLAPS_EACH,
+                  "message a qos 2 token 1\nmessage a qos 2 token 2\n  id 7\n"
+                  "message a qos 2 token 3\n  id 8\n");
+    expect_copies(false, SIM_OVERLAPS_ONE, "message a qos 2 token 1\n  id 7\n  id 8\n");
+    expect_copies(true, SIM_OVERLAPS_NAMED, "message a qos 2 token 1\n");
+    expect_copies(true, SIM_OVERLAPS_EACH,
+                  "message a qos 2 token 1\nmessage a qos 2 token 2\nmessage a qos 2 token 3\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +376,7 @@ int main(void)
         cmocka_unit_test(a_transient_session_outlives_an_outage_and_not_more),
         cmocka_unit_test(a_message_waits_for_its_answer_when_its_connection_is_lost),
         cmocka_unit_test(retained_messages_come_with_a_subscription),
+        cmocka_unit_test(a_message_comes_for_each_subscription_or_once_as_brokers_differ),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);
