@@ -12,6 +12,13 @@ struct pending {
     struct sim_op op; /* empty, when this is a flight */
     uint64_t turn;
     uint64_t flight;
+    bool refused;
+};
+
+/* What becomes of a run of messages, up to this ticket. */
+struct outcome {
+    enum bridge_event_type type;
+    uint64_t ticket;
 };
 
 struct sim_disk {
@@ -35,6 +42,9 @@ struct sim_disk {
     size_t fetches_flushed;
     size_t fetches_end;
     size_t fetches_size;
+    struct outcome *outcomes; /* of the batch that has ended */
+    size_t outcome_count;
+    size_t outcomes_size;
     uint64_t flights[SIM_DISK_FLIGHTS]; /* durable ones, the last of them */
     uint64_t flight_count;
     uint64_t turn;
@@ -89,29 +99,85 @@ static void tell(struct sim_disk *d, enum bridge_event_type type, uint64_t ticke
     d->fn(d->ctx, &(struct bridge_event){.type = type, .stored.ticket = ticket});
 }
 
-/* Messages of the batch that nobody has forgotten meanwhile are refused, and
- * leave it. Returns how many. */
-static size_t refuse_messages(struct sim_disk *d)
+static void *grown(void *array, size_t count, size_t *size, size_t element)
 {
-    size_t refused = 0;
+    if (count < *size)
+        return array;
+    *size = *size == 0 ? 64 : *size * 2;
+    return sim_more_memory(array, *size * element);
+}
+
+static void note_outcome(struct sim_disk *d, enum bridge_event_type type, uint64_t ticket)
+{
+    struct outcome *last = d->outcome_count == 0 ? NULL : &d->outcomes[d->outcome_count - 1];
+    if (last != NULL && last->type == type) {
+        last->ticket = ticket;
+        return;
+    }
+    d->outcomes = grown(d->outcomes, d->outcome_count, &d->outcomes_size, sizeof(*d->outcomes));
+    d->outcomes[d->outcome_count++] = (struct outcome){type, ticket};
+}
+
+/* The messages of a turn are written or refused together, and so are its flights. Of a
+ * message that somebody has forgotten meanwhile nothing is said. */
+static void judge_turn(struct sim_disk *d, size_t from, size_t to)
+{
+    bool has_messages = false;
+    for (size_t i = from; i < to; i++)
+        has_messages |= d->pending[i].flight == 0 && d->pending[i].op.type == BRIDGE_DO_STORE;
+    const bool refused =
+        has_messages && (d->state != SIM_DISK_PATCHY || sim_random_below(&d->random, 2) == 0);
+    for (size_t i = from; i < to; i++) {
+        struct pending *p = &d->pending[i];
+        if (p->flight != 0) {
+            p->refused = refused;
+            continue;
+        }
+        if (p->op.type != BRIDGE_DO_STORE)
+            continue;
+        p->refused = refused;
+        const struct bridge_message *m = &p->op.row->message;
+        if (sim_image_find(&d->view, m->queue, m->seq) != NULL)
+            note_outcome(d, refused ? BRIDGE_ON_STORE_FAILED : BRIDGE_ON_STORED, p->op.ticket);
+    }
+}
+
+/* What is refused leaves the batch. */
+static void drop_refused(struct sim_disk *d)
+{
     size_t to = d->batch;
-    uint64_t refused_turn = UINT64_MAX;
     for (size_t i = d->batch; i-- > d->begin;) {
         struct pending *p = &d->pending[i];
-        if (p->flight != 0 && p->turn == refused_turn)
-            continue;
-        if (p->op.type != BRIDGE_DO_STORE || p->flight != 0) {
+        if (!p->refused) {
             d->pending[--to] = *p;
             continue;
         }
-        const struct bridge_message *m = &p->op.row->message;
-        refused += sim_image_find(&d->view, m->queue, m->seq) != NULL;
-        sim_image_remove(&d->view, m->queue, m->seq);
+        if (p->flight != 0)
+            continue;
+        sim_image_remove(&d->view, p->op.row->message.queue, p->op.row->message.seq);
         sim_op_drop(&p->op);
-        refused_turn = p->turn;
     }
     d->begin = to;
-    return refused;
+}
+
+/* Returns whether messages are refused. */
+static bool judge(struct sim_disk *d, uint64_t last_ticket)
+{
+    d->outcome_count = 0;
+    if (d->state == SIM_DISK_WORKS)
+        return false;
+    for (size_t from = d->begin, to; from < d->batch; from = to) {
+        to = from + 1;
+        while (to < d->batch && d->pending[to].turn == d->pending[from].turn)
+            to++;
+        judge_turn(d, from, to);
+    }
+    drop_refused(d);
+    if (d->outcome_count == 0)
+        return false;
+    struct outcome *last = &d->outcomes[d->outcome_count - 1];
+    last->ticket = last_ticket; /* it covers what comes after it, too */
+    return d->outcome_count > 1 || last->type == BRIDGE_ON_STORE_FAILED;
 }
 
 /* Makes pending operations durable, up to a place. */
@@ -168,19 +234,19 @@ static void commit_ended(void *ctx, uint64_t arg)
     struct sim_disk *d = ctx;
     (void)arg;
     const uint64_t ticket = last_ticket(d, d->batch);
-    const bool any = ticket != 0;
-    const size_t refused = d->state == SIM_DISK_WORKS ? 0 : refuse_messages(d);
+    const bool refused = judge(d, ticket);
     const bool kept = d->state == SIM_DISK_FAILS && d->batch > d->begin;
-    const bool stored = any && !kept && (d->batch > d->begin || refused == 0);
+    const bool stored = ticket != 0 && !kept && (d->batch > d->begin || !refused);
     if (!kept)
         settle(d, d->batch);
     close_up(d);
     d->busy = kept;
     if (kept)
         begin_commit(d, RETRY_US);
-    if (refused > 0)
-        tell(d, BRIDGE_ON_STORE_FAILED, ticket);
-    if (stored)
+    enum bridge_event_type told = BRIDGE_ON_STORE_FAILED;
+    for (size_t i = 0; refused && i < d->outcome_count; i++)
+        tell(d, told = d->outcomes[i].type, d->outcomes[i].ticket);
+    if (stored && told != BRIDGE_ON_STORED)
         tell(d, BRIDGE_ON_STORED, ticket);
     answer_fetches(d);
     consider(d);
@@ -193,14 +259,6 @@ static void lazy_is_due(void *ctx, uint64_t arg)
 }
 
 /* ---- what the bridge does ---------------------------------------------------------- */
-
-static void *grown(void *array, size_t count, size_t *size, size_t element)
-{
-    if (count < *size)
-        return array;
-    *size = *size == 0 ? 64 : *size * 2;
-    return sim_more_memory(array, *size * element);
-}
 
 void sim_disk_put(struct sim_disk *d, const struct bridge_action *a)
 {
@@ -327,6 +385,7 @@ void sim_disk_close(struct sim_disk *d)
     sim_image_clear(&d->view);
     free(d->pending);
     free(d->fetches);
+    free(d->outcomes);
     free(d->fetched);
     free(d);
 }

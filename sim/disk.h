@@ -26,8 +26,9 @@ struct sim_disk_options {
 
 enum sim_disk_state {
     SIM_DISK_WORKS,
-    SIM_DISK_FULL,  /* messages are refused, anything else fits into the reserve */
-    SIM_DISK_FAILS, /* nothing can be written */
+    SIM_DISK_FULL,   /* messages are refused, anything else fits into the reserve */
+    SIM_DISK_PATCHY, /* those of some turns are, by chance, and those of others are written */
+    SIM_DISK_FAILS,  /* nothing can be written */
 };
 
 struct sim_disk;

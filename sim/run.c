@@ -237,6 +237,7 @@ static void fault_text(const struct run_fault *f, bool ends, char *out)
         [SIM_FAULT_BRIDGE_KILLED] = {"bridge killed", NULL},
         [SIM_FAULT_BRIDGE_STOPPED] = {"bridge stopped", NULL},
         [SIM_FAULT_DISK_FULL] = {"disk full", "disk works"},
+        [SIM_FAULT_DISK_PATCHY] = {"disk patchy", "disk works"},
         [SIM_FAULT_DISK_FAILS] = {"disk fails", "disk works"},
         [SIM_FAULT_DISK_SLOW] = {"disk slow", "disk as usual"},
         [SIM_FAULT_CLOCK] = {"clock", NULL},
@@ -353,6 +354,9 @@ static void happens(struct run_fault *f, bool ends)
     case SIM_FAULT_DISK_FULL:
         sim_disk_set(disk, ends ? SIM_DISK_WORKS : SIM_DISK_FULL);
         return;
+    case SIM_FAULT_DISK_PATCHY:
+        sim_disk_set(disk, ends ? SIM_DISK_WORKS : SIM_DISK_PATCHY);
+        return;
     case SIM_FAULT_DISK_FAILS:
         sim_disk_set(disk, ends ? SIM_DISK_WORKS : SIM_DISK_FAILS);
         return;
@@ -383,9 +387,9 @@ static bool is_state(enum sim_fault_kind kind)
 {
     return kind == SIM_FAULT_BROKER_DOWN || kind == SIM_FAULT_BROKER_SLOW ||
            kind == SIM_FAULT_BROKER_REFUSES || kind == SIM_FAULT_BROKER_REJECTS ||
-           kind == SIM_FAULT_DISK_FULL || kind == SIM_FAULT_DISK_FAILS ||
-           kind == SIM_FAULT_DISK_SLOW || kind == SIM_FAULT_LINK_DOWN ||
-           kind == SIM_FAULT_DEVICE_OFF;
+           kind == SIM_FAULT_DISK_FULL || kind == SIM_FAULT_DISK_PATCHY ||
+           kind == SIM_FAULT_DISK_FAILS || kind == SIM_FAULT_DISK_SLOW ||
+           kind == SIM_FAULT_LINK_DOWN || kind == SIM_FAULT_DEVICE_OFF;
 }
 
 static void fault_ends(void *ctx, uint64_t arg)

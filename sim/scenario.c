@@ -635,6 +635,8 @@ static const struct form {
     {"bridge stopped", SIM_FAULT_BRIDGE_STOPPED, false, "cleanly, and started again"},
     {"power cut", SIM_FAULT_BRIDGE_KILLED, false, "the same as killed, for the bridge"},
     {"disk full", SIM_FAULT_DISK_FULL, false, "messages are refused"},
+    {"disk patchy", SIM_FAULT_DISK_PATCHY, false,
+     "what comes together is refused together, by chance"},
     {"disk fails", SIM_FAULT_DISK_FAILS, false, "nothing can be written"},
     {"disk works", SIM_FAULT_DISK_FAILS, true, "again"},
     {"disk slow SPAN", SIM_FAULT_DISK_SLOW, false, "commits take so much longer; slow 0 ends it"},

@@ -861,16 +861,16 @@ static void unfetch(struct rig *r, uint32_t queue, uint64_t seq)
     }
 }
 
-/* Every STORE that waits is refused; everything else goes on waiting. */
-void rig_refuse(struct rig *r)
+/* Every STORE that waits, up to a ticket, is refused; everything else goes on waiting. */
+void rig_refuse(struct rig *r, uint64_t up_to)
 {
     size_t kept = 0;
-    if (r->op_count == 0)
-        return;
-    const uint64_t ticket = r->ops[r->op_count - 1].ticket;
+    uint64_t ticket = 0;
     for (size_t i = 0; i < r->op_count; i++) {
         struct op *op = &r->ops[i];
-        if (op->type != BRIDGE_DO_STORE) {
+        if (op->ticket <= up_to)
+            ticket = op->ticket;
+        if (op->type != BRIDGE_DO_STORE || op->ticket > up_to) {
             r->ops[kept++] = *op;
             continue;
         }
@@ -882,7 +882,9 @@ void rig_refuse(struct rig *r)
         op_free(op);
     }
     r->op_count = kept;
-    rig_step(r, &(struct bridge_event){.type = BRIDGE_ON_STORE_FAILED, .stored.ticket = ticket});
+    if (ticket != 0)
+        rig_step(r,
+                 &(struct bridge_event){.type = BRIDGE_ON_STORE_FAILED, .stored.ticket = ticket});
 }
 
 bool rig_fetched(struct rig *r)
@@ -1552,8 +1554,8 @@ static bool feed(struct rig *r, const char *line)
         char peer[64];
         snprintf(peer, sizeof(peer), "%.*s", (int)(arrow - line), line);
         feed_frame(r, peer, arrow + 3);
-    } else if (strcmp(line, "store failed") == 0) {
-        rig_refuse(r);
+    } else if (begins(line, "store failed")) {
+        rig_refuse(r, line[12] == '\0' ? UINT64_MAX : strtoull(line + 12, NULL, 10));
     } else if (begins(line, "stored")) {
         rig_commit(r, line[6] == '\0' ? UINT64_MAX : strtoull(line + 6, NULL, 10));
     } else if (strcmp(line, "fetched") == 0) {

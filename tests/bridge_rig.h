@@ -15,7 +15,7 @@
  *                         is on link 1, NAME/NODE is behind forwarder NAME
  *   NAME > hex 0102       octets as they are
  *   stored [SEQ]          the disk has everything, or everything up to SEQ
- *   store failed          the disk refuses the messages that wait for it
+ *   store failed [SEQ]    the disk refuses the messages that wait for it, or those up to SEQ
  *   fetched               the answer to the oldest FETCH
  *   broker [CONN] up [session] [window N] [qos N]
  *   broker [CONN] down [code N]
@@ -79,7 +79,7 @@ void rig_step(struct rig *r, const struct bridge_event *event);
 void rig_pass(struct rig *r, uint64_t ms); /* time passes, timers run */
 void rig_frame(struct rig *r, const char *peer, const struct sn_packet *p);
 void rig_commit(struct rig *r, uint64_t up_to);
-void rig_refuse(struct rig *r);
+void rig_refuse(struct rig *r, uint64_t up_to);
 bool rig_fetched(struct rig *r); /* false: no FETCH was open */
 void rig_broker_up(struct rig *r, bool session, uint16_t window, uint8_t max_qos);
 void rig_conn_up(struct rig *r, uint32_t conn, bool session, uint16_t window, uint8_t max_qos);

@@ -518,7 +518,14 @@ static void close_memory(struct world *w, bool closed)
 static void refuse(struct world *w)
 {
     unaccepted(w);
-    rig_refuse(w->rig);
+    rig_refuse(w->rig, UINT64_MAX);
+}
+
+static void refuse_run(struct world *w, uint64_t kept)
+{
+    const uint64_t last = rig_ticket(w->rig);
+    if (kept < last)
+        rig_refuse(w->rig, last - kept);
 }
 
 static void restart(struct world *w, bool committed)
@@ -674,6 +681,9 @@ static void run_one(struct world *w)
         break;
     case 50:
         broker_refuses(w, next(w));
+        break;
+    case 51:
+        refuse_run(w, next(w) % 16);
         break;
     default:
         break;

@@ -1190,7 +1190,7 @@ static void message_comes(struct rig *r, uint64_t token)
 static uint64_t rest_after_refusal(struct rig *r, uint64_t token)
 {
     message_comes(r, token);
-    rig_refuse(r);
+    rig_refuse(r, UINT64_MAX);
     assert_false(rig_has_broker(r, 0));
     const uint64_t from = rig_now(r);
     while (!rig_wants_broker(r, 0))

@@ -213,6 +213,43 @@ static void a_disk_that_fails_keeps_what_is_not_a_message(void **state)
     end(&b);
 }
 
+/* Turns of two messages in one batch: each is there as a whole or not at all, with its flight,
+ * and each run of one outcome is told. */
+static void a_patchy_disk_refuses_some_turns_and_keeps_others(void **state)
+{
+    unsigned refused = 0;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct bench b;
+        begin(&b, seed);
+        store(&b, 1);
+        turn(&b, 1);
+        sim_disk_set(b.disk, SIM_DISK_PATCHY);
+        for (uint64_t seq = 2; seq <= 8; seq += 2) {
+            sim_disk_put_flight(b.disk, seq);
+            store_at(&b, 2, seq, 2, false);
+            store_at(&b, 3, seq + 1, 2, false);
+            turn(&b, 1);
+        }
+        row(&b, BRIDGE_DO_FORGET, 10, 1, 0);
+        turn(&b, 30);
+        const struct sim_image *image = sim_disk_image(b.disk);
+        for (uint64_t seq = 2; seq <= 8; seq += 2) {
+            const bool kept = sim_image_find(image, 2, seq) != NULL;
+            assert_true(kept == (sim_image_find(image, 3, seq + 1) != NULL));
+            assert_true(kept == sim_disk_has_flight(b.disk, seq));
+            refused += !kept;
+        }
+        assert_null(sim_image_find(image, 0, 1));
+        if (seed == 8)
+            expect(&b, "10 stored 1\n"
+                       "20 stored 3\n20 failed 5\n20 stored 7\n20 failed 10\n20 stored 10\n");
+        b.said[0] = '\0';
+        end(&b);
+    }
+    assert_true(refused > 20 && refused < 60);
+}
+
 /* Two turns of two messages: a cut leaves none, one turn, or both; never a part. */
 static void a_cut_leaves_whole_turns_and_at_least_what_was_reported(void **state)
 {
@@ -294,6 +331,7 @@ int main(void)
         cmocka_unit_test(a_fetch_sees_what_was_handed_over_before_it),
         cmocka_unit_test(a_full_disk_refuses_messages_and_nothing_else),
         cmocka_unit_test(a_disk_that_fails_keeps_what_is_not_a_message),
+        cmocka_unit_test(a_patchy_disk_refuses_some_turns_and_keeps_others),
         cmocka_unit_test(a_cut_leaves_whole_turns_and_at_least_what_was_reported),
         cmocka_unit_test(a_restart_gets_records_queues_and_open_exchanges),
         cmocka_unit_test(a_flight_is_there_with_its_turn_or_not_at_all),
