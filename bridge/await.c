@@ -92,20 +92,12 @@ static void say(struct bridge *b, const struct await *a)
             connect_done(b, s);
         return;
     case AWAIT_REGACK:
-        answer(b, a,
-               &(struct sn_packet){.type = SN_REGACK,
-                                   .ack = {.tid = a->tid, .mid = a->mid, .code = SN_ACCEPTED}});
+        if (s != NULL)
+            uplink_registered(b, s, a->tid, a->mid);
         return;
     case AWAIT_SUBACK:
         if (s != NULL)
-            s->subscribing = false;
-        answer(b, a,
-               &(struct sn_packet){
-                   .type = SN_SUBACK,
-                   .suback = {
-                       .qos = (int8_t)a->qos, .tid = a->tid, .mid = a->mid, .code = SN_ACCEPTED}});
-        if (s != NULL)
-            downlink_pump(b, s);
+            subscribe_done(b, s, a);
         return;
     case AWAIT_UNSUBACK:
         answer(b, a, &(struct sn_packet){.type = SN_UNSUBACK, .mid = a->mid});

@@ -133,7 +133,7 @@ static void drop_will(struct bridge *b, struct session *s)
 
 static void drop_contents(struct bridge *b, struct session *s)
 {
-    s->subscribing = false;
+    s->subscribing = SUBSCRIBING_NOT;
     drop_will(b, s);
     subscribe_remove_all(b, s);
     topics_remove_all(b, s);

@@ -58,7 +58,7 @@ static void accept(struct bridge *b, struct session *s, bool clean, uint16_t kee
     s->clean = clean;
     s->hold_until_ms = 0;
     s->subscribe_mid = 0;
-    s->subscribing = false;
+    s->subscribing = SUBSCRIBING_NOT;
     s->connects++;
     s->quiet = false;
     const uint8_t before = s->sn.state;

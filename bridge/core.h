@@ -73,7 +73,8 @@ struct topic {
     uint16_t tid;
     bool asked; /* the device asked for it, or publishes by it; else it was told for a message */
     bool known; /* the device has been told in this connection */
-    uint64_t saved; /* ticket of its record */
+    uint16_t qos0_sent; /* QoS 0 messages that went out by it: the device may still refuse them */
+    uint64_t saved;     /* ticket of its record */
 };
 
 /* A topic id of the configuration. */
@@ -179,6 +180,12 @@ enum flight {
     FLIGHT_RELEASE,  /* PUBCOMP is awaited */
 };
 
+enum subscribing {
+    SUBSCRIBING_NOT,
+    SUBSCRIBING_AT_BROKER, /* SUBSCRIBE waits for what the broker says */
+    SUBSCRIBING_TO_DISK,   /* it is granted; SUBACK waits for the disk, and all else behind it */
+};
+
 enum dialogue {
     DIALOGUE_NONE,
     DIALOGUE_TOPIC,   /* WILLTOPIC is awaited */
@@ -241,8 +248,8 @@ struct session {
     uint16_t subscribe_mid; /* of the last SUBSCRIBE that was accepted, and its answer */
     uint16_t subscribe_tid;
     int8_t subscribe_qos;
-    bool subscribing;  /* one waits for the broker or the disk */
-    uint32_t connects; /* CONNECTs that took effect: what waits from before is void */
+    uint8_t subscribing; /* enum subscribing */
+    uint32_t connects;   /* CONNECTs that took effect: what waits from before is void */
 
     /* from the sensor */
     struct exchange *exchanges;
@@ -432,7 +439,7 @@ struct await {
     struct await *prev;
     uint64_t ticket;
     uint64_t token;     /* AWAIT_ACCEPT: the broker's; PUBCOMP, PUBREL: the message's seq */
-    struct name *topic; /* PUBACK, PUBREC: of the message that is to be durable, */
+    struct name *topic; /* SUBACK: the filter; PUBACK, PUBREC: of the message to be durable, */
     uint32_t queue;     /* its queue, */
     uint32_t bytes;     /* its payload, */
     uint8_t class;
@@ -747,6 +754,7 @@ uint64_t outage_deadline(const struct bridge *b);
 
 void uplink_register(struct bridge *b, struct session *s, const struct sn_packet *p,
                      enum sn_fault fault);
+void uplink_registered(struct bridge *b, struct session *s, uint16_t tid, uint16_t mid);
 /* s is NULL for QoS -1 from somebody without a session. */
 void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer,
                     const struct sn_packet *p, enum sn_fault fault);
@@ -836,6 +844,7 @@ void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet
                      enum sn_fault fault);
 void unsubscribe_frame(struct bridge *b, struct session *s, const struct sn_packet *p,
                        enum sn_fault fault);
+void subscribe_done(struct bridge *b, struct session *s, const struct await *a); /* SUBACK */
 /* 6.10: the client rejected the name. */
 void subscribe_rejected(struct bridge *b, struct session *s, const struct name *name);
 void subscribe_restore(struct bridge *b, struct session *s, struct name *filter, uint32_t key,

@@ -528,11 +528,24 @@ static bool has_had_enough(const struct bridge *b, const struct session *s)
 static bool may_send(const struct bridge *b, const struct session *s)
 {
     if (s->flight != FLIGHT_NONE || s->dialogue != DIALOGUE_NONE || s->link == UINT16_MAX ||
-        s->hold_until_ms != 0 || s->waiting_for_disk)
+        s->hold_until_ms != 0 || s->waiting_for_disk || s->subscribing == SUBSCRIBING_TO_DISK)
         return false;
     if (s->sn.state == SN_AWAKE)
         return !has_had_enough(b, s);
     return s->sn.state == SN_ACTIVE;
+}
+
+/* It counts as delivered when it is sent, unless the device says that it cannot make
+ * anything of it: see refused_qos0(). */
+static void send_qos0(struct bridge *b, struct session *s, struct message *m)
+{
+    struct topic *t = topics_find_name(b, s, m->topic);
+    if (t != NULL && t->known && t->qos0_sent < UINT16_MAX)
+        t->qos0_sent++;
+    send_publish(b, s, m, false);
+    s->queue.bytes -= m->len;
+    account_down(b, s, m->class, (struct bridge_account){.delivered = 1, .queued = 0 - 1ull});
+    queue_remove(b, &s->queue, m);
 }
 
 /* Sends one message, or finds that it cannot be sent. */
@@ -576,10 +589,7 @@ static void begin(struct bridge *b, struct session *s, struct message *m)
     }
     s->awake_sent++;
     if (m->qos == 0) {
-        send_publish(b, s, m, false);
-        s->queue.bytes -= m->len;
-        account_down(b, s, m->class, (struct bridge_account){.delivered = 1, .queued = 0 - 1ull});
-        queue_remove(b, &s->queue, m);
+        send_qos0(b, s, m);
         return;
     }
     const bool dup = m->sent;
@@ -633,7 +643,7 @@ void downlink_pump(struct bridge *b, struct session *s)
         begin(b, s, m);
     }
     if (s->sn.state == SN_AWAKE && s->flight == FLIGHT_NONE && s->dialogue == DIALOGUE_NONE &&
-        !s->waiting_for_disk)
+        !s->waiting_for_disk && s->subscribing != SUBSCRIBING_TO_DISK)
         connect_rest(b, s);
 }
 
@@ -753,13 +763,25 @@ void downlink_regack(struct bridge *b, struct session *s, const struct sn_packet
     downlink_pump(b, s);
 }
 
+/* 5.4.13: also QoS 0 may be refused. The message is gone, and was not delivered; its id
+ * can be mended for the next one. */
+static void refused_qos0(struct bridge *b, struct session *s, struct topic *t)
+{
+    t->known = false;
+    if (t->qos0_sent == 0)
+        return;
+    t->qos0_sent--;
+    bridge_note(b, BRIDGE_NOTE_DOWN_REJECTED, s, name_bytes(t->name), SN_INVALID_TOPIC_ID);
+    account_down(b, s, name_class(b, t->name),
+                 (struct bridge_account){.delivered = 0 - 1ull, .dropped = 1});
+}
+
 void downlink_puback(struct bridge *b, struct session *s, const struct sn_packet *p)
 {
     struct topic *t = topics_find(b, s, p->ack.tid);
     if (s->flight != FLIGHT_PUBLISH || p->ack.mid != mid_of(s->flying)) {
-        /* 5.4.13: also QoS 0 may be refused; then only the id can be mended. */
         if (p->ack.code == SN_INVALID_TOPIC_ID && p->ack.mid == 0 && t != NULL)
-            t->known = false;
+            refused_qos0(b, s, t);
         else
             bridge_note(b, BRIDGE_NOTE_FRAME_UNEXPECTED, s, sn_bytes_text("PUBACK"), p->ack.mid);
         return;

@@ -269,7 +269,6 @@ static bool answer_id(struct bridge *b, struct session *s, const struct sn_packe
     struct topic *t = topics_take(b, s, name, true);
     if (t == NULL)
         return false;
-    t->known = true;
     *tid = t->tid;
     return true;
 }
@@ -284,7 +283,7 @@ static void grant(struct bridge *b, struct session *s, struct filter *f, const s
     struct subscription *sub = place == NULL ? NULL : set(b, s, f, qos);
     if (sub == NULL) {
         await_put(b, place);
-        s->subscribing = false;
+        s->subscribing = SUBSCRIBING_NOT;
         refuse(b, s, w->mid, SN_CONGESTION, "memory");
         return;
     }
@@ -296,13 +295,30 @@ static void grant(struct bridge *b, struct session *s, struct filter *f, const s
     s->subscribe_mid = w->mid;
     s->subscribe_tid = w->tid;
     s->subscribe_qos = (int8_t)qos;
+    s->subscribing = SUBSCRIBING_TO_DISK;
     await_enter(b, place,
                 (struct await){.kind = AWAIT_SUBACK,
                                .ticket = save_subscription(b, sub),
+                               .topic = f->name,
                                .session = s->number,
                                .mid = w->mid,
                                .tid = w->tid,
                                .qos = qos});
+}
+
+/* Only what has been told to the device may be used towards it: the id of a name is
+ * known from here on, and what was held goes out behind SUBACK. */
+void subscribe_done(struct bridge *b, struct session *s, const struct await *a)
+{
+    if (s->subscribing != SUBSCRIBING_TO_DISK ||
+        (s->subscribe_mid != 0 && s->subscribe_mid != a->mid))
+        return; /* of before a CONNECT */
+    struct topic *t = topics_find_name(b, s, a->topic);
+    if (t != NULL && t->tid == a->tid && predefined_find_name(b, s, a->topic) != a->tid)
+        t->known = true;
+    s->subscribing = SUBSCRIBING_NOT;
+    suback(b, s, a->mid, a->tid, (int8_t)a->qos, SN_ACCEPTED);
+    downlink_pump(b, s);
 }
 
 void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet *p,
@@ -315,7 +331,7 @@ void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet
                sn_fault_name(fault));
         return;
     }
-    if (s->subscribing)
+    if (s->subscribing != SUBSCRIBING_NOT)
         return; /* repeated, or against the rules (6.9): the first one is answered */
     if (s->subscribe_mid == mid && p->subscribe.dup) {
         suback(b, s, mid, s->subscribe_tid, s->subscribe_qos, SN_ACCEPTED);
@@ -352,7 +368,7 @@ void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet
     w->connects = s->connects;
     w->mid = mid;
     w->qos = (uint8_t)p->subscribe.qos;
-    s->subscribing = true;
+    s->subscribing = SUBSCRIBING_AT_BROKER;
     f->wants_retained = true;
     if (upstream_is_open(f->upstream)) {
         w->next = f->waiting;
@@ -371,11 +387,11 @@ static void grant_waiting(struct bridge *b, struct filter *f, uint8_t code)
         struct waiting *w = f->waiting;
         f->waiting = w->next;
         struct session *s = clients_find_number(b, w->session);
-        if (s != NULL && s->subscribing && s->connects == w->connects) {
+        if (s != NULL && s->subscribing == SUBSCRIBING_AT_BROKER && s->connects == w->connects) {
             if (code < REFUSED) {
                 grant(b, s, f, w, code);
             } else {
-                s->subscribing = false;
+                s->subscribing = SUBSCRIBING_NOT;
                 bridge_note(b, BRIDGE_NOTE_BROKER_REFUSED_FILTER, s, name_bytes(f->name), code);
                 suback(b, s, w->mid, 0, 0, SN_NOT_SUPPORTED);
             }
@@ -496,7 +512,7 @@ void subscribe_down(struct bridge *b, struct upstream *u)
             f->waiting = w->next;
             f->wants_retained = true;
             struct session *s = clients_find_number(b, w->session);
-            if (s != NULL && s->subscribing && s->connects == w->connects)
+            if (s != NULL && s->subscribing == SUBSCRIBING_AT_BROKER && s->connects == w->connects)
                 grant(b, s, f, w, w->qos);
             arena_put(&b->arena, w);
         }

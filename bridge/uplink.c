@@ -117,30 +117,42 @@ static void say_mid(struct bridge *b, struct session *s, enum sn_type type, uint
 
 /* ---- REGISTER ------------------------------------------------------------------- */
 
+static void regack(struct bridge *b, struct session *s, uint16_t tid, uint16_t mid, uint8_t code)
+{
+    air_send(b, s,
+             &(struct sn_packet){.type = SN_REGACK, .ack = {.tid = tid, .mid = mid, .code = code}},
+             AIR_ACK, false);
+}
+
+/* The id is durable: the device hears of it, and knows it from here on. What was asked
+ * for before a CONNECT is void. */
+void uplink_registered(struct bridge *b, struct session *s, uint16_t tid, uint16_t mid)
+{
+    struct topic *t = topics_find(b, s, tid);
+    if (t == NULL || s->dialogue != DIALOGUE_NONE)
+        return;
+    t->known = true;
+    regack(b, s, tid, mid, SN_ACCEPTED);
+}
+
 void uplink_register(struct bridge *b, struct session *s, const struct sn_packet *p,
                      enum sn_fault fault)
 {
-    struct sn_packet answer = {.type = SN_REGACK,
-                               .ack = {.mid = p->reg.mid, .code = SN_NOT_SUPPORTED}};
     if (fault != SN_OK || !dollar_may_publish(b->config, p->reg.name)) {
         const char *why = fault != SN_OK ? sn_fault_name(fault) : "not in dollar_topics";
         bridge_note(b, BRIDGE_NOTE_TOPIC_REFUSED, s, sn_bytes_text(why), 0);
-        air_send(b, s, &answer, AIR_ACK, false);
+        regack(b, s, 0, p->reg.mid, SN_NOT_SUPPORTED);
         return;
     }
     struct name *name = name_take(b, p->reg.name);
     struct topic *t = name == NULL ? NULL : topics_take(b, s, name, true);
     name_put(b, name);
     if (t == NULL) {
-        answer.ack.code = SN_CONGESTION;
-        air_send(b, s, &answer, AIR_ACK, false);
+        regack(b, s, 0, p->reg.mid, SN_CONGESTION);
         return;
     }
-    t->known = true;
     if (t->saved <= b->durable) {
-        answer.ack.code = SN_ACCEPTED;
-        answer.ack.tid = t->tid;
-        air_send(b, s, &answer, AIR_ACK, false);
+        uplink_registered(b, s, t->tid, p->reg.mid);
         return;
     }
     /* An id that a crash could give to another name must not be used. */

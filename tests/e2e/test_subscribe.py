@@ -4,6 +4,7 @@
 import socket
 
 from harness import free_port, main, udp_link
+from mqttsn import Device
 
 
 class Plant:
@@ -88,6 +89,25 @@ def check_one_leaves_and_the_other_stays(env, protocol):
     assert plant.bridge.status()["filters"] == 1
 
 
+def check_a_retained_message_comes_behind_its_suback(env, protocol):
+    """What comes before it has an id that the device does not know."""
+    plant = Plant(env, protocol)
+    device = Device(plant.port, "valve")
+    env.devices.append(device)
+    device.connect()
+    for number in range(10):
+        for qos in (0, 1):
+            topic = "a/%d/%d" % (number, qos)
+            plant.publish(topic, topic, qos, "-r")
+            granted = device.subscribe(topic, qos)
+            assert device.received == [], device.received
+            kept = device.wait("PUBLISH")
+            assert kept["tid"] == granted["tid"], (kept, granted)
+            assert kept["data"] == topic.encode(), kept
+            device.serve(kept)
+            device.received.clear()
+
+
 def test_overlapping_filters_deliver_once_at_the_highest_qos(env):
     check_overlapping_filters_deliver_once_at_the_highest_qos(env, "5")
 
@@ -102,6 +122,14 @@ def test_each_subscriber_gets_the_retained_message_once(env):
 
 def test_each_subscriber_gets_the_retained_message_once_in_mqtt_3(env):
     check_each_subscriber_gets_the_retained_message_once(env, "3.1.1")
+
+
+def test_a_retained_message_comes_behind_its_suback(env):
+    check_a_retained_message_comes_behind_its_suback(env, "5")
+
+
+def test_a_retained_message_comes_behind_its_suback_in_mqtt_3(env):
+    check_a_retained_message_comes_behind_its_suback(env, "3.1.1")
 
 
 def test_one_leaves_and_the_other_stays(env):
