@@ -54,6 +54,9 @@ static void carve_tables(struct bridge *b, struct layout *l, const struct bridge
     void *memory = carve(l, timers_size(timers));
     if (memory != NULL)
         timers_init(&b->timers, memory, timers);
+    memory = carve(l, timers_size(clients));
+    if (memory != NULL)
+        timers_init(&b->idle, memory, clients);
 }
 
 size_t bridge_memory_min(const struct bridge_config *c)
@@ -146,7 +149,9 @@ void session_reschedule(struct bridge *b, struct session *s)
         due = s->broker_until_ms;
     if (s->hold_until_ms != 0 && s->hold_until_ms < due)
         due = s->hold_until_ms;
-    timers_set(&b->timers, &s->timer, due);
+    const uint64_t end = expire_deadline(b, s);
+    timers_set(&b->timers, &s->timer, end < due ? end : due);
+    expire_sort(b, s);
 }
 
 /* ---- frames ------------------------------------------------------------------------------ */
@@ -373,6 +378,7 @@ static void start(struct bridge *b, const struct bridge_event *event)
     b->durable = b->covered = b->start_seq = b->seq;
     b->started = true;
     discover_start(b);
+    expire_start(b);
     restore_start(b);
     upstream_start(b);
 }

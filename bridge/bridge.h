@@ -419,14 +419,18 @@ struct bridge_config {
     uint64_t max_backlog;       /* messages waiting for the broker */
     uint64_t max_backlog_bytes; /* as above */
     uint32_t max_backlog_age_s;
-    uint32_t max_live;          /* of these, how many are kept in memory */
-    uint8_t live_share;         /* of 100 messages to the broker, while there is a backlog too */
-    uint16_t max_client_id;     /* octets */
-    const char *dollar_topics;  /* first levels, see dollar.h; NULL: none */
-    uint16_t max_keepalive_s;   /* for those who want more, or none; 0: no limit */
-    uint16_t tolerance_percent; /* of silence beyond what a client said; 0: as in 7.2 */
-    uint32_t qos0_backlog;      /* QoS 0 messages kept in memory while the broker is away */
-    uint32_t reconnect_min_ms;  /* back-off towards the broker */
+    uint32_t max_live;  /* of these, how many are kept in memory */
+    uint8_t live_share; /* of 100 messages to the broker, while there is a backlog too */
+    /* How long a silent client's session is kept, see expire.c; 0: for ever. */
+    uint32_t expire_clean_s; /* a clean one, without supervision: else it ends with the client */
+    uint32_t expire_unreturned_s; /* of somebody who came once and left nothing */
+    uint32_t expire_persistent_s; /* of anybody else */
+    uint16_t max_client_id;       /* octets */
+    const char *dollar_topics;    /* first levels, see dollar.h; NULL: none */
+    uint16_t max_keepalive_s;     /* for those who want more, or none; 0: no limit */
+    uint16_t tolerance_percent;   /* of silence beyond what a client said; 0: as in 7.2 */
+    uint32_t qos0_backlog;        /* QoS 0 messages kept in memory while the broker is away */
+    uint32_t reconnect_min_ms;    /* back-off towards the broker */
     uint32_t reconnect_max_ms;
     uint32_t awake_messages;  /* given to a sleeper per wake; 0: all */
     uint32_t awake_s;         /* after which it is given no more in this wake; 0: never */
@@ -469,7 +473,7 @@ size_t bridge_memory_usual(const struct bridge_config *config);
  *
  * Only these may differ: gateway_id, standby, ack_stored, broker_ack_stored,
  * connect_offline, outage_disconnect_s, max_subscriptions, max_queue and max_backlog
- * with their octets and ages, live_share, max_client_id, dollar_topics, tolerance_percent,
+ * with their octets and ages, expire_..., live_share, max_client_id, dollar_topics, tolerance_percent,
  * qos0_backlog, reconnect_min_ms, reconnect_max_ms, awake_messages, awake_s,
  * strict_sleep, register_short, predefined; and of a link retry_ms, retry_min_ms,
  * retry_max_ms, retries, qos_minus_one, roam, forwarders,

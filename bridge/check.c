@@ -25,6 +25,7 @@ struct sums {
     uint32_t in_turn;
     uint32_t awaits_disk;
     uint32_t timers;
+    uint32_t idle;
     uint32_t waiting_for_air;
 };
 
@@ -291,10 +292,13 @@ static void session(const struct bridge *b, struct sums *sums, const struct sess
     sums->lost += s->sn.state == SN_LOST;
     sums->disconnected += s->sn.state == SN_DISCONNECTED;
     sums->timers += s->timer.at != 0;
+    sums->idle += s->idle.at != 0;
     sums->waiting_for_air += s->waiting_for_air;
     assert(s->timer.due_ms == TIMER_NEVER || s->timer.at != 0);
     if (b->started && s->dialogue == DIALOGUE_NONE)
         assert(s->timer.due_ms <= session_deadline(b, s));
+    if (b->started && s->dialogue == DIALOGUE_NONE && s->subscriptions != NULL)
+        assert(s->timer.due_ms <= expire_deadline(b, s) && s->idle.at == 0);
     assert(s->timer.due_ms <= s->retry.due_ms && s->timer.due_ms <= s->dialogue_retry.due_ms);
 
     assert(!s->transparent || s->own != NULL);
@@ -432,9 +436,10 @@ void bridge_check(const struct bridge *b)
     struct sums sums = {0};
     arena_check(&b->arena);
     timers_check(&b->timers);
+    timers_check(&b->idle);
     sessions(b, &sums);
     upstreams(b, &sums);
-    assert(sums.timers == b->timers.count);
+    assert(sums.timers == b->timers.count && sums.idle == b->idle.count);
     awaits(b, &sums);
     air(b, &sums);
     if (b->started) {

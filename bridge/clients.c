@@ -83,7 +83,7 @@ static uint32_t free_number(struct bridge *b)
 
 struct session *clients_add(struct bridge *b, struct sn_bytes client_id, uint32_t number)
 {
-    if (b->status.clients >= b->config->max_clients)
+    if (b->status.clients >= b->config->max_clients && !expire_make_room(b))
         return NULL;
     struct session *s = arena_take(&b->arena, sizeof(*s));
     if (s == NULL)
@@ -104,7 +104,7 @@ struct session *clients_add(struct bridge *b, struct sn_bytes client_id, uint32_
         b->last_number = s->number;
     s->link = UINT16_MAX;
     s->queue.id = s->number;
-    s->timer.due_ms = TIMER_NEVER;
+    s->timer.due_ms = s->idle.due_ms = TIMER_NEVER;
     s->retry.due_ms = SN_NEVER;
     s->dialogue_retry.due_ms = SN_NEVER;
     table_add(&b->sessions_by_number, &s->by_number, number_hash(s->number));
@@ -175,6 +175,7 @@ void clients_remove(struct bridge *b, struct session *s)
     session_changed(b, s, before);
     b->status.disconnected--;
     timers_remove(&b->timers, &s->timer);
+    timers_remove(&b->idle, &s->idle);
     table_remove(&s->by_number);
     table_remove(&s->by_id);
     table_remove(&s->by_peer);

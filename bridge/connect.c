@@ -49,6 +49,7 @@ void connect_abandon(struct bridge *b, struct session *s)
 /* Everything CONNECT asks for is known and checked: it takes effect. */
 static void accept(struct bridge *b, struct session *s, bool clean, uint16_t keepalive_s)
 {
+    s->returned |= s->on_disk;
     if (clean)
         clients_wipe(b, s);
     downlink_land(b, s);
@@ -422,6 +423,7 @@ static void pong(struct bridge *b, struct session *s)
 static void wake(struct bridge *b, struct session *s)
 {
     const uint8_t before = s->sn.state;
+    s->returned = true;
     sn_session_wake(&s->sn, b->now_ms);
     session_changed(b, s, before);
     s->awake_sent = 0;
@@ -560,6 +562,10 @@ void connect_due(struct bridge *b, struct session *s)
     }
     if (session_deadline(b, s) <= b->now_ms && s->dialogue == DIALOGUE_NONE) {
         connect_lose(b, s, BRIDGE_NOTE_CLIENT_LOST);
+        return;
+    }
+    if (expire_deadline(b, s) <= b->now_ms) {
+        expire_due(b, s);
         return;
     }
     if (s->retry.due_ms <= b->now_ms)

@@ -16,6 +16,7 @@
  *   queue.c       messages in order: the head in memory, the rest on disk
  *   account.c     what became of messages, by class, link and client
  *   sweep.c       messages on the disk that have expired
+ *   expire.c      sessions that end by themselves, or make room for others
  *   outage.c      clients that are let go when the broker is away for long
  *   await.c       what is to be said once the disk has something
  *   air.c         frames on their way out, at the pace the link carries
@@ -215,6 +216,7 @@ struct session {
     struct table_link by_id;
     struct table_link by_peer;
     struct timer timer;
+    struct timer idle; /* when it was heard, while it may make room for others */
     uint32_t number;
     struct sn_session sn;
     struct blob *client_id;
@@ -235,6 +237,7 @@ struct session {
     uint64_t broker_until_ms; /* DIALOGUE_BROKER: CONNACK waits no longer */
     bool leaving;             /* its DISCONNECT waits for the disk */
     bool on_disk;             /* a record of it was saved */
+    bool returned;            /* it has come back since its first CONNECT */
     uint64_t saved_ms;        /* heard_ms as the disk has it */
 
     /* topics and subscriptions */
@@ -514,6 +517,7 @@ struct bridge {
     struct table predefined_by_tid;
     struct predefined *predefined;
     struct timers timers; /* each of an enum timer_kind */
+    struct timers idle;   /* sessions that may make room, who was heard last at the end */
     uint32_t last_number;
     uint32_t match_stamp;
     struct {
@@ -541,10 +545,11 @@ struct bridge {
     struct bridge_status status;
     uint64_t up_bytes;                        /* payloads of messages that wait for the broker */
     uint64_t class_bytes[BRIDGE_CLASSES_MAX]; /* the same by class */
-    uint64_t outage_ms;  /* when the broker went away; BRIDGE_NEVER: it is there, or all is said */
-    uint64_t sweep_ms;   /* when the disk is asked for expired messages */
-    bool sweeping;       /* it has been asked */
-    uint64_t missing_up; /* messages that classes, links and clients still count as queued */
+    uint64_t outage_ms; /* when the broker went away; BRIDGE_NEVER: it is there, or all is said */
+    uint64_t expire_from_ms; /* no session expires before */
+    uint64_t sweep_ms;       /* when the disk is asked for expired messages */
+    bool sweeping;           /* it has been asked */
+    uint64_t missing_up;     /* messages that classes, links and clients still count as queued */
     struct bridge_account saved_up; /* as the disk has it */
     struct bridge_account saved_down;
     uint64_t account_ms;                      /* when it was written */
@@ -595,8 +600,8 @@ struct session *clients_find_number(const struct bridge *b, uint32_t number);
 struct session *clients_find_id(const struct bridge *b, struct sn_bytes client_id);
 struct session *clients_find_peer(const struct bridge *b, const struct peer *peer);
 
-/* A new, disconnected session without an address; NULL when a limit is reached
- * or memory is out. number 0: the next free one. */
+/* A new, disconnected session without an address; at max_clients another one may end for it.
+ * NULL when none can, or memory is out. number 0: the next free one. */
 struct session *clients_add(struct bridge *b, struct sn_bytes client_id, uint32_t number);
 
 /* Frees a session and all that is its; the caller has erased its records. */
@@ -727,6 +732,8 @@ void upstream_open(struct bridge *b, struct session *s, bool new_will);
 void upstream_new_will(struct bridge *b, struct session *s);
 /* The sensor has gone. */
 void upstream_end(struct bridge *b, struct session *s, enum ending ending);
+/* The session has expired: once, if that can be, the broker is told to forget it, too. */
+void upstream_forget(struct bridge *b, struct session *s);
 /* After a restart: the sensor is connected, or something is left to send. */
 void upstream_resume(struct bridge *b, struct session *s);
 bool upstream_is_wanted(const struct session *s); /* it has an own one that is */
@@ -742,6 +749,17 @@ void upstream_settled(struct bridge *b, struct upstream *u);
 void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event *event);
 void upstream_down(struct bridge *b, struct upstream *u, const struct bridge_event *event);
 void upstream_due(struct bridge *b, struct upstream *u); /* its deadline has come */
+
+/* ---- expire.c -------------------------------------------------------------------- */
+
+void expire_start(struct bridge *b);
+uint64_t expire_deadline(const struct bridge *b, const struct session *s); /* SN_NEVER: none */
+void expire_due(struct bridge *b, struct session *s); /* it has come; may free the session */
+/* Call when anything has changed that decides over it: whether it may make room. */
+void expire_sort(struct bridge *b, struct session *s);
+/* Ends the session that was not heard for longest, of those that are not connected and
+ * have no subscription, no message to them, no exchange and nothing to send. False: there is none. */
+bool expire_make_room(struct bridge *b);
 
 /* ---- outage.c -------------------------------------------------------------------- */
 

@@ -11,7 +11,8 @@
  *
  *   SESSION  version u8 = 1, state u8, clean u8, keepalive_s u16, sleep_s u16,
  *            heard_ms u64, next_tid u16, client id, link name, address,
- *            has node u8, node, account from it and to it (see ACCOUNT)
+ *            has node u8, node, account from it and to it (see ACCOUNT), returned u8
+ *            (not in early stores: then 1)
  *   WILL     version u8 = 1, qos u8, retain u8, topic, message
  *   TOPIC    name (to the end)
  *   FILTER   qos u8, filter (to the end)
@@ -107,6 +108,7 @@ uint64_t save_session(struct bridge *b, struct session *s, bool lazy)
     sn_write_u8(&w, s->node != NULL);
     write_text(&w, blob_bytes(s->node));
     write_accounts(&w, &s->account);
+    sn_write_u8(&w, s->returned);
     s->account_changed = false;
     s->on_disk = true;
     s->saved_ms = s->sn.heard_ms;
@@ -260,6 +262,7 @@ static bool restore_session(struct bridge *b, const struct bridge_record *r)
     const bool has_node = sn_read_u8(&in) != 0;
     const struct sn_bytes node = read_text(&in);
     const struct bridge_accounts account = read_accounts(&in);
+    const bool returned = sn_reader_left(&in) == 0 || sn_read_u8(&in) != 0;
     if (in.failed || version != VERSION || state > SN_LOST || address.len > ADDRESS_MAX ||
         client_id.len == 0 || r->session == 0 || r->session > BRIDGE_SESSION_MAX ||
         clients_find_id(b, client_id) != NULL || clients_find_number(b, r->session) != NULL ||
@@ -278,6 +281,7 @@ static bool restore_session(struct bridge *b, const struct bridge_record *r)
         clients_move(b, s, &peer);
     s->clean = clean;
     s->on_disk = true;
+    s->returned = returned;
     s->next_tid = next_tid;
     s->saved_ms = heard_ms;
     s->account = account;

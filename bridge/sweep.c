@@ -46,6 +46,8 @@ static void drop(struct bridge *b, const struct bridge_message *m)
         uplink_drop_row(b, u, q, m, true);
     else
         downlink_drop_row(b, s, m);
+    if (s != NULL)
+        session_reschedule(b, s); /* it may hold nothing any more */
 }
 
 void sweep_fetched(struct bridge *b, const struct bridge_event *event)

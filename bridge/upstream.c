@@ -249,6 +249,7 @@ static void unwant(struct bridge *b, struct upstream *u)
     b->status.connections--;
     timers_set(&b->timers, &u->timer, TIMER_NEVER);
     leave_turn(b, u);
+    session_reschedule(b, u->session); /* it may expire, or make room */
 }
 
 /* What came by it and is not on the disk yet is waited for: the broker would send it
@@ -354,6 +355,20 @@ void upstream_end(struct bridge *b, struct session *s, enum ending ending)
     finish(b, u);
 }
 
+/* By a connection that begins a clean session and ends when it is up; if there is none to be
+ * had now, the broker has limits of its own. */
+void upstream_forget(struct bridge *b, struct session *s)
+{
+    struct upstream *u = s->own;
+    if (!s->transparent || s->clean || u->wanted ||
+        b->status.connections >= b->config->max_connections)
+        return;
+    want(b, u);
+    u->fresh = true;
+    u->ending = ENDING_QUIETLY;
+    want_turn(b, u);
+}
+
 void upstream_resume(struct bridge *b, struct session *s)
 {
     struct upstream *u = s->own;
@@ -437,6 +452,7 @@ void upstream_down(struct bridge *b, struct upstream *u, const struct bridge_eve
     if (refused)
         u->attempts = ATTEMPTS_MAX; /* nothing changes that soon */
     try_later(b, u);
+    upstream_settled(b, u); /* if it has nothing to send there is no next time */
     if (s == NULL)
         return;
     if (u->ending == ENDING_WITH_WILL)
