@@ -81,6 +81,7 @@ static struct sn_bytes encode(struct bridge *b, const struct sn_packet *p, struc
 static void send(struct bridge *b, uint16_t link, const struct radio_address *to,
                  struct sn_bytes bytes)
 {
+    echo_sent(b, link, bytes);
     bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_SEND,
                                            .send = {.link = link, .to = *to, .bytes = bytes}});
 }

@@ -349,6 +349,8 @@ static void frame(struct bridge *b, const struct bridge_event *event)
     struct peer peer = {.link = event->frame.link, .address = &event->frame.from};
     struct sn_packet p;
     enum sn_fault fault = sn_decode(event->frame.bytes, &p);
+    if (fault == SN_OK && echo_drops(b, peer.link, event->frame.bytes, &p))
+        return;
     if (fault == SN_OK && p.type == SN_FORWARD) {
         if (!discover_is_forwarder(b, peer.link, peer.address)) {
             bridge_note_at(b, BRIDGE_NOTE_FORWARDER_REFUSED, peer.link, sn_bytes(NULL, 0),

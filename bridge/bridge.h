@@ -361,6 +361,7 @@ struct bridge_link_config {
     size_t forwarder_count;                  /* 0: of everybody */
     uint16_t advertise_s;                    /* time between two ADVERTISE; 0: none is sent */
     bool gwinfo_broadcast; /* SEARCHGW is answered to everybody, not to the asker alone */
+    bool may_echo;         /* a wire: what is sent may come back, and is dropped then */
 };
 
 /* What stays when a bound is reached. */

@@ -319,6 +319,7 @@ static void check_link(struct config_reading *r, struct config_link *l, struct s
         }
     }
     apply_profile(r, l, lines);
+    l->core.may_echo = l->type == CONFIG_LINK_SERIAL;
     if (l->core.retry_min_ms > l->core.retry_ms || l->core.retry_ms > l->core.retry_max_ms) {
         config_fault(
             r, lines->section,

@@ -20,6 +20,7 @@
  *   outage.c      clients that are let go when the broker is away for long
  *   await.c       what is to be said once the disk has something
  *   air.c         frames on their way out, at the pace the link carries
+ *   echo.c        frames of ours that come back
  *   discover.c    ADVERTISE, SEARCHGW, GWINFO; forwarders
  *   restore.c     state records, written and read back
  *   look.c        links and queues, for who looks in
@@ -473,6 +474,13 @@ struct refusals {
     uint64_t since_ms;
 };
 
+#define ECHO_FRAMES 32 /* just sent on one link; of more at a time the first come back unknown */
+
+struct sent_frame {
+    uint32_t hash;
+    uint64_t until_ms; /* it may come back before; 0: it has */
+};
+
 struct bridge_link {
     const struct bridge_link_config *config;
     uint8_t number;          /* in rows; stays the same over restarts */
@@ -484,6 +492,9 @@ struct bridge_link {
     bool pumping;
     struct session *air_first; /* sessions that have something and wait for air */
     struct session *air_last;
+    struct sent_frame sent[ECHO_FRAMES];
+    uint32_t sent_next;
+    bool echoes; /* the operator has been told */
 };
 
 enum timer_kind {
@@ -983,6 +994,13 @@ uint64_t air_deadline(const struct bridge *b);
 struct radio_rtt_limits air_rtt_limits(const struct bridge_link_config *c);
 void air_init(struct bridge *b, uint8_t *memory); /* air_memory() octets */
 size_t air_memory(const struct bridge_config *c);
+
+/* ---- echo.c ----------------------------------------------------------------------- */
+
+void echo_sent(struct bridge *b, uint16_t link, struct sn_bytes frame);
+/* Whether a frame that has come is one of ours, or can only be a gateway's: it is counted, and
+ * to be dropped. */
+bool echo_drops(struct bridge *b, uint16_t link, struct sn_bytes frame, const struct sn_packet *p);
 
 /* ---- discover.c ------------------------------------------------------------------- */
 

@@ -391,9 +391,10 @@ class Bridge(Process):
 
 class Cable:
     """Two ptys with their far ends tied together: what is written to one comes out of
-    the other. cut() lets both ends hang up."""
+    the other, and with echo back to the first as well. cut() lets both ends hang up."""
 
-    def __init__(self):
+    def __init__(self, echo=False):
+        self.echo = echo
         self.masters, self.paths, self.slaves = [], [], []
         for _ in range(2):
             master, slave = os.openpty()
@@ -420,8 +421,10 @@ class Cable:
                 try:
                     data = os.read(master, 4096)
                     self.written[path[master]] += data
-                    while data:
-                        data = data[os.write(other[master], data) :]
+                    for to in (other[master], master) if self.echo else (other[master],):
+                        left = data
+                        while left:
+                            left = left[os.write(to, left) :]
                 except OSError:
                     return
 
@@ -600,8 +603,8 @@ class Env:
     def watcher(self, broker, *filters, qos=2):
         return Watcher(self, broker, *filters, qos=qos).start()
 
-    def cable(self):
-        self.cables.append(Cable())
+    def cable(self, echo=False):
+        self.cables.append(Cable(echo))
         return self.cables[-1]
 
     def capture(self, port):

@@ -36,6 +36,27 @@ def test_a_subscriber_on_an_hdlc_line_receives_everything_in_order(env):
     receives(env, "hdlc")
 
 
+def test_a_line_that_echoes_is_no_loop(env):
+    """RS-485 whose receiver stays on, at both ends: everybody hears himself."""
+    cable = env.cable(echo=True)
+    broker = env.broker()
+    watcher = env.watcher(broker)
+    bridge = env.bridge(env.config(broker, serial_link(cable.a, "baud = 115200")))
+    bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
+    sub = env.spawn("snsub", "--serial", cable.b, "-t", "valve/#", "-v", "-C", 20)
+    bridge.wait_for_status(lambda s: s["filters"] == 1, "the broker has the filter")
+    expected = ["valve/%d open %d" % (number % 2, number) for number in range(20)]
+    for line in expected:
+        topic, payload = line.split(" ", 1)
+        env.mosquitto_pub(broker, "-t", topic, "-m", payload)
+    assert sub.wait(60) == 0, sub.log()
+    assert sub.log().splitlines() == expected, sub.log()
+    assert len(watcher.wait_for(20)) == 20, watcher.messages()
+    notes = bridge.status()["notes"]
+    assert notes["link_echoes"] == 1 and notes["frame_echo"] > 20, notes
+    assert bridge.log().count("the line echoes what is sent") == 1, bridge.log()
+
+
 def test_readings_from_a_serial_line_arrive(env):
     cable = env.cable()
     broker = env.broker()
