@@ -123,24 +123,11 @@ static void give_up(struct bridge_account *a, uint64_t found)
     a->queued = found;
 }
 
-typedef void upstream_fn(struct bridge *b, struct upstream *u, void *ctx);
-
-static void each_upstream(struct bridge *b, upstream_fn *fn, void *ctx)
-{
-    fn(b, &b->shared, ctx);
-    for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++)
-        for (struct table_link *l = b->sessions_by_number.buckets[i]; l != NULL; l = l->next) {
-            struct session *s = TABLE_ENTRY(l, struct session, by_number);
-            if (s->own != NULL)
-                fn(b, s->own, ctx);
-        }
-}
-
 static void sum_disk(struct bridge *b, struct upstream *u, void *ctx)
 {
     (void)b;
-    for (uint32_t i = 0; i < lanes_count(u); i++)
-        *(uint64_t *)ctx += lanes_at(u, i)->on_disk;
+    for (const struct lane *l = u->lanes; l != NULL; l = l->next)
+        *(uint64_t *)ctx += l->queue.on_disk;
 }
 
 struct found {
@@ -152,8 +139,8 @@ struct found {
 static void sum_memory(struct bridge *b, struct upstream *u, void *ctx)
 {
     struct found *found = ctx;
-    for (uint32_t i = 0; i < lanes_count(u); i++) {
-        for (const struct message *m = lanes_at(u, i)->head; m != NULL; m = m->next) {
+    for (const struct lane *l = u->lanes; l != NULL; l = l->next) {
+        for (const struct message *m = l->queue.head; m != NULL; m = m->next) {
             struct session *s = m->session == 0 ? NULL : clients_find_number(b, m->session);
             found->classes[in_range(m->class)]++;
             found->bytes[in_range(m->class)] += m->len;
@@ -170,11 +157,11 @@ void account_mend(struct bridge *b)
     struct found found = {0};
     if (b->missing_up == 0)
         return;
-    each_upstream(b, sum_disk, &on_disk);
+    upstream_each(b, sum_disk, &on_disk);
     if (on_disk > 0)
         return;
     b->missing_up = 0;
-    each_upstream(b, sum_memory, &found);
+    upstream_each(b, sum_memory, &found);
     for (size_t i = 0; i < BRIDGE_CLASSES_MAX; i++)
         give_up(&b->status.classes[i].up, found.classes[i]);
     memcpy(b->class_bytes, found.bytes, sizeof(b->class_bytes));

@@ -38,6 +38,7 @@ static void carve_tables(struct bridge *b, struct layout *l, const struct bridge
         {&b->sessions_by_id, clients},
         {&b->sessions_by_peer, clients},
         {&b->names, many},
+        {&b->backlogs, many},
         {&b->topics_by_tid, many},
         {&b->topics_by_name, many},
         {&b->filters, many},
@@ -89,8 +90,8 @@ struct bridge *bridge_init(void *memory, size_t size, const struct bridge_config
     b->emit = emit;
     b->ctx = ctx;
     b->random = c->seed | 1;
-    upstream_init(&b->shared, 0);
-    lanes_init(b, &b->shared, b->shared_lanes);
+    lanes_init(b);
+    upstream_init(b, &b->shared, 0);
     b->outage_ms = BRIDGE_NEVER;
     b->sweep_ms = BRIDGE_NEVER;
     b->status.memory_size = size;
@@ -551,7 +552,7 @@ void bridge_each_client(const struct bridge *b, bridge_client_fn *fn, void *ctx)
                         .subscriptions = s->subscription_count,
                         .topics = s->topic_count,
                         .connection = connection_name(s),
-                        .unsent = s->own == NULL ? 0 : queue_count(&s->own->queue),
+                        .unsent = s->own == NULL ? 0 : s->own->waiting,
                         .account = s->account,
                         .queued = queue_count(&s->queue),
                         .oldest_ms = s->queue.head == NULL ? 0 : s->queue.head->received_ms,

@@ -46,10 +46,12 @@ struct bridge; /* lives in the memory handed to bridge_init() */
  * do those from BRIDGE_QUEUE_LANES up, one for each class and lane. The number of
  * a session, from 1 to BRIDGE_SESSION_MAX, is the queue to that sensor; with a
  * tier added it is another one to it, for messages of another priority. With
- * BRIDGE_QUEUE_OWN added it is the one from that sensor to the broker by a
- * connection of its own. */
+ * BRIDGE_QUEUE_OWN added it is the first from that sensor to the broker by a
+ * connection of its own; those for other classes, and then those of the live lane,
+ * are BRIDGE_OWN_LANE apart. */
 #define BRIDGE_QUEUE_BROKER 0u
 #define BRIDGE_QUEUE_OWN    0x80000000u
+#define BRIDGE_OWN_LANE     0x01000000u
 #define BRIDGE_QUEUE_LANES  0xFF000000u /* + the class, and for the live lane: */
 #define BRIDGE_LANE_LIVE    0x00000100u
 #define BRIDGE_SESSION_MAX  0x00FFFFFFu

@@ -82,8 +82,8 @@ struct lane_sums {
     uint64_t bytes;
 };
 
-static void lane(const struct bridge *b, struct sums *sums, const struct upstream *u,
-                 const struct queue *q, struct lane_sums *all)
+static void lane(const struct bridge *b, struct sums *sums, const struct queue *q,
+                 struct lane_sums *all)
 {
     const struct message *first = NULL;
     uint64_t bytes = 0;
@@ -102,16 +102,20 @@ static void lane(const struct bridge *b, struct sums *sums, const struct upstrea
     assert(q->live || q->restored == 0);
     all->bytes += q->bytes;
     all->waiting += queue_count(q);
-    if (u->lanes != NULL && !q->live)
+    if (!q->live)
         sums->waiting += queue_count(q);
 }
 
 static void uplink(const struct bridge *b, struct sums *sums, const struct upstream *u)
 {
     struct lane_sums all = {0};
-    lane(b, sums, u, &u->queue, &all);
-    for (uint32_t i = 1; i < lanes_count(u); i++)
-        lane(b, sums, u, &u->lanes[i - 1], &all);
+    for (const struct lane *l = u->lanes; l != NULL; l = l->next) {
+        lane(b, sums, &l->queue, &all);
+        if (l != &u->backlog)
+            block(sums, sizeof(*l));
+        assert(l->next == NULL ||
+               b->class_rank[l->queue.class] <= b->class_rank[l->next->queue.class]);
+    }
     assert(u->inflight == all.inflight && u->inflight0 == all.inflight0);
     assert(u->qos0_waiting == all.qos0 && u->waiting == all.waiting && u->bytes == all.bytes);
     assert(upstream_is_up(u) || all.inflight + all.inflight0 == 0);
@@ -177,9 +181,8 @@ static void own(const struct bridge *b, struct sums *sums, const struct session 
     const struct upstream *u = s->own;
     const bool connected = s->transparent && sn_session_is_connected(&s->sn);
     assert(u->session == s && u->conn == s->number);
-    assert(u->queue.id == (BRIDGE_QUEUE_OWN | s->number));
     assert(u->wanted || u->state == UPSTREAM_DOWN);
-    assert(u->wanted || !b->started || (!connected && queue_count(&u->queue) == 0));
+    assert(u->wanted || !b->started || (!connected && u->waiting == 0));
     assert(!u->wanted || !b->started || connected == (u->ending == ENDING_NOT));
     assert(u->state == UPSTREAM_DOWN || !u->in_turn);
     assert(!u->wanted || u->state != UPSTREAM_DOWN || u->in_turn || u->timer.at != 0 ||
@@ -431,6 +434,21 @@ static void accounts(const struct bridge *b)
         assert(up[i] == b->status.up.queued + b->missing_up && down[i] == b->status.down.queued);
 }
 
+static uint64_t backlogs(const struct bridge *b, struct sums *sums)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i <= b->backlogs.mask; i++) {
+        for (struct table_link *l = b->backlogs.buckets[i]; l != NULL; l = l->next) {
+            const struct backlog *at = TABLE_ENTRY(l, struct backlog, link);
+            assert(at->count > 0 && at->upstream->waiting + at->upstream->missing > 0);
+            name(b, sums, at->name);
+            block(sums, sizeof(*at));
+            count += at->count;
+        }
+    }
+    return count;
+}
+
 void bridge_check(const struct bridge *b)
 {
     struct sums sums = {0};
@@ -454,13 +472,12 @@ void bridge_check(const struct bridge *b)
             block(&sums, sizeof(*p));
         }
     }
+    const uint64_t waiting = backlogs(b, &sums);
     uint64_t refs = 0;
-    uint64_t waiting = 0;
     for (uint32_t i = 0; i <= b->names.mask; i++) {
         for (struct table_link *l = b->names.buckets[i]; l != NULL; l = l->next) {
             const struct name *n = TABLE_ENTRY(l, struct name, link);
-            refs += n->refs - (n->waiting > 0);
-            waiting += n->waiting;
+            refs += n->refs;
             block(&sums, sizeof(*n) + n->len);
         }
     }

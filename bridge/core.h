@@ -51,10 +51,17 @@ struct name {
     struct table_link link;
     uint32_t refs;
     uint16_t len;
-    uint8_t class;         /* NAME_CLASS_UNKNOWN until name_class() is asked */
-    uint8_t waiting_class; /* that these wait in: */
-    uint32_t waiting;      /* messages in the backlogs of the shared connection; one reference */
+    uint8_t class; /* NAME_CLASS_UNKNOWN until name_class() is asked */
     uint8_t text[];
+};
+
+/* Of one topic messages wait in the backlog of a connection. */
+struct backlog {
+    struct table_link link; /* by connection and name */
+    struct upstream *upstream;
+    struct name *name;
+    uint32_t count;
+    uint8_t class; /* that they wait in */
 };
 
 /* Octets that belong to one owner. */
@@ -132,6 +139,12 @@ struct queue {
     uint64_t fetch_last;       /* disk_last when FETCH was emitted */
     uint64_t starved_until_ms; /* there was no memory for what FETCH brought */
     bool fetching;
+};
+
+/* One of the queues of a connection to the broker. */
+struct lane {
+    struct queue queue;
+    struct lane *next; /* of the connection, by priority; the live lane of a class last */
 };
 
 /* ---- sessions ------------------------------------------------------------------ */
@@ -343,8 +356,6 @@ struct waiting {
     uint8_t qos;
 };
 
-#define LANES_MAX (2 * BRIDGE_CLASSES_MAX)
-
 /* ---- connections to the broker --------------------------------------------------- */
 
 enum upstream_state {
@@ -395,12 +406,12 @@ struct upstream {
     struct timer timer;  /* the next attempt; while it is up: memory was short for FETCH */
 
     /* from sensors */
-    struct queue queue;    /* the backlog of class 0, or the only one */
-    struct queue *lanes;   /* LANES_MAX - 1 more; NULL: there is one queue only */
+    struct lane backlog;   /* of class 0: always there */
+    struct lane *lanes;    /* that, and those with something in them */
     uint64_t waiting;      /* messages in all of them */
     uint64_t bytes;        /* and octets of their payloads */
-    uint64_t untracked;    /* messages in backlogs that their names could not count */
-    uint64_t missing;      /* messages that their names still count, and that are not there */
+    uint64_t untracked;    /* messages in backlogs that no struct backlog could count */
+    uint64_t missing;      /* messages that those still count, and that are not there */
     uint32_t inflight;     /* QoS 1 and 2, handed over and undecided */
     uint32_t inflight0;    /* QoS 0 */
     uint32_t share;        /* of the live lane, towards its next turn */
@@ -520,6 +531,7 @@ struct bridge {
     struct table sessions_by_id;
     struct table sessions_by_peer;
     struct table names;
+    struct table backlogs;
     struct table topics_by_tid;
     struct table topics_by_name;
     struct table filters;
@@ -544,8 +556,7 @@ struct bridge {
     struct upstream *disk_first; /* those with something that must be on the disk first */
     uint32_t connecting;         /* sensors' own that are being connected */
     uint32_t last_attempt;
-    struct queue shared_lanes[LANES_MAX - 1];
-    uint8_t class_order[BRIDGE_CLASSES_MAX]; /* by priority */
+    uint8_t class_rank[BRIDGE_CLASSES_MAX]; /* by priority: 0 goes first */
     uint32_t last_request;
 
     struct refusals refusals[AIR_REFUSALS_PLACES];
@@ -704,9 +715,9 @@ void connect_due(struct bridge *b, struct session *s);       /* its deadline has
 /* ---- upstream.c ------------------------------------------------------------------ */
 
 #define UPSTREAM_CONNECTING_MAX 16 /* sensors' own that are being connected at a time */
-#define UPSTREAM_OWN_LIVE       64 /* messages of one that are kept in memory */
+#define UPSTREAM_OWN_LIVE       64 /* messages of one that are kept in memory, of each lane */
 
-void upstream_init(struct upstream *u, uint32_t conn);
+void upstream_init(struct bridge *b, struct upstream *u, uint32_t conn);
 /* Gives a session an upstream of its own, not wanted; false: memory is out. */
 bool upstream_add(struct bridge *b, struct session *s);
 void upstream_remove(struct bridge *b, struct session *s);               /* its queue is empty */
@@ -716,6 +727,8 @@ bool upstream_is_own(const struct bridge *b, struct sn_bytes client_id); /* by c
 struct upstream *upstream_find(struct bridge *b, uint32_t conn);
 /* The one with this queue; NULL likewise, or it is the queue of a sensor. */
 struct upstream *upstream_with_queue(struct bridge *b, uint32_t queue);
+typedef void upstream_fn(struct bridge *b, struct upstream *u, void *ctx);
+void upstream_each(struct bridge *b, upstream_fn *fn, void *ctx); /* looks at every session */
 /* The one that a session's messages and subscriptions go to. s may be NULL. */
 struct upstream *upstream_of(struct bridge *b, const struct session *s);
 static inline bool upstream_is_up(const struct upstream *u)
@@ -808,18 +821,25 @@ struct exchange *exchanges_add(struct bridge *b, struct session *s, uint16_t mid
 
 /* ---- lanes.c ---------------------------------------------------------------------- */
 
-/* more: LANES_MAX - 1 zeroed queues, or NULL for a connection with one queue. */
-void lanes_init(struct bridge *b, struct upstream *u, struct queue *more);
-uint32_t lanes_count(const struct upstream *u);
-struct queue *lanes_at(struct upstream *u, uint32_t i);
-struct queue *lanes_find(struct upstream *u, uint32_t id); /* NULL: it is of no lane */
+void lanes_init(struct bridge *b); /* before any of these */
+void lanes_open(struct bridge *b, struct upstream *u);
+void lanes_close(struct bridge *b, struct upstream *u);    /* nothing waits any more */
+struct queue *lanes_find(struct upstream *u, uint32_t id); /* NULL: there is nothing in it */
+/* Found or made; NULL: it is of no lane, or memory is out. */
+struct queue *lanes_take(struct bridge *b, struct upstream *u, uint32_t id);
+/* A sensor's own connection: call when no queue of it is looked at, to let those go that
+ * are empty. What does not wait costs no memory. */
+void lanes_trim(struct bridge *b, struct upstream *u);
+/* How many messages of each lane are kept in memory. */
+uint32_t lanes_live_max(const struct bridge *b, const struct upstream *u);
 
 /* The queue that a new message of this topic and class goes to. */
 struct queue *lanes_choose(struct bridge *b, struct upstream *u, const struct name *name,
                            uint8_t class);
 /* A message has come to a queue, or is done with and about to be removed. name NULL: the
  * message was on disk only, and nothing in memory has its topic. */
-void lanes_entered(struct upstream *u, struct queue *q, struct name *name, uint64_t bytes);
+void lanes_entered(struct bridge *b, struct upstream *u, struct queue *q, struct name *name,
+                   uint64_t bytes);
 void lanes_left(struct bridge *b, struct upstream *u, struct queue *q, struct name *name,
                 uint64_t bytes);
 void lanes_restore(struct bridge *b, struct upstream *u, const struct bridge_event *event);
@@ -835,13 +855,15 @@ void lanes_kept(struct queue *q, struct message *m); /* it has come to memory */
 void lanes_rewind(struct queue *q);                  /* none is handed over */
 /* Whether the broker may have some of a QoS 2 message by its session: it was handed over in an
  * earlier connection, or may have been before a restart, and is not now. */
-bool lanes_are_undecided(const struct bridge *b, struct upstream *u);
+bool lanes_are_undecided(const struct bridge *b, const struct upstream *u);
 /* The oldest message of a class that may give way, in memory; NULL: there is none, or it is on
  * the disk: then *coming says that FETCHED will bring it. */
 struct message *lanes_oldest(struct bridge *b, struct upstream *u, uint8_t class, bool *coming);
+/* Its seq, in memory or not; UINT64_MAX: there is none. */
+uint64_t lanes_oldest_seq(const struct upstream *u, uint8_t class);
 struct message *lanes_find_published(struct upstream *u, uint64_t seq);
 /* Whether something that goes next may have to be on the disk first. */
-bool lanes_await_disk(const struct bridge *b, struct upstream *u);
+bool lanes_await_disk(const struct bridge *b, const struct upstream *u);
 /* Asks the disk for what goes next, at most max messages. */
 void lanes_refill(struct bridge *b, struct upstream *u, uint32_t max);
 

@@ -2,91 +2,167 @@
 
 #include <assert.h>
 
-/* The shared connection has two queues for each class: the live lane and the
+/* A connection to the broker has two queues for each class: the live lane and the
  * backlog. What comes while the broker is there goes to the live lane, so that
  * it need not wait behind a million others, unless an older message of its topic
- * still waits in the backlog: order is kept per topic, and a name counts what
- * waits of it there. A connection of one session's own has one queue only.
+ * still waits in the backlog: order is kept per topic, and for each topic it is counted
+ * what waits of it there. A queue exists while there is something in it; of a sensor's own
+ * connection on which nothing waits only the backlog of class 0 is there, empty. When
+ * there is no memory for another one, it serves for all.
  *
  *   - Of one topic, everything in the live lane is older than everything in the
  *     backlog. So a message of the backlog waits for all of the live lane that
  *     are older than it; those came before the last outage.
  *   - Which class a topic's backlog is in may be decided by an older
  *     configuration. New messages follow it there until it is empty.
- *   - A name that was not counted for want of memory makes all new messages wait
- *     in the backlog until it is found there.
+ *   - A topic that was not counted for want of memory makes all new messages wait
+ *     in the backlog until the message is done with.
  *
  * A class with order = live has promised no order: its new messages go to the
  * live lane whatever waits. With drain = newest its backlog is read from the end;
  * what is in memory is then newer than what is not, but for what is under way. */
 
-#define REFILL_COUNT    512u /* messages per FETCH */
-#define REFILL_LOW      256u /* in memory and not under way, when more are asked for */
-#define SHARE_WHOLE     100u
-#define INFLIGHT0_MAX   2000 /* QoS 0 messages handed to the broker and not yet written */
-#define CLASS_OF(queue) ((uint8_t)((queue)&0xFFu))
+#define REFILL_COUNT  512u /* messages per FETCH */
+#define REFILL_LOW    256u /* in memory and not under way, when more are asked for */
+#define SHARE_WHOLE   100u
+#define INFLIGHT0_MAX 2000 /* QoS 0 messages handed to the broker and not yet written */
 
 /* ---- the queues of a connection ---------------------------------------------- */
 
-void lanes_init(struct bridge *b, struct upstream *u, struct queue *more)
+/* Classes by priority, those of one priority in the order of the file. */
+void lanes_init(struct bridge *b)
 {
-    u->lanes = more;
-    u->queue.newest = more != NULL && classes_at(b->config, 0)->newest;
-    for (uint32_t i = 1; more != NULL && i < LANES_MAX; i++) {
-        struct queue *q = &more[i - 1];
-        q->class = (uint8_t)(i % BRIDGE_CLASSES_MAX);
-        q->live = i >= BRIDGE_CLASSES_MAX;
-        q->id = BRIDGE_QUEUE_LANES | (q->live ? BRIDGE_LANE_LIVE : 0) | q->class;
-        q->newest = !q->live && classes_at(b->config, q->class)->newest;
-    }
-    /* Classes by priority, those of one priority in the order of the file. */
     uint8_t n = 0;
     for (uint8_t priority = 0; priority < BRIDGE_PRIORITIES; priority++)
         for (uint8_t i = 0; i < BRIDGE_CLASSES_MAX; i++)
             if (classes_at(b->config, i)->priority == priority)
-                b->class_order[n++] = i;
+                b->class_rank[i] = n++;
     assert(n == BRIDGE_CLASSES_MAX);
 }
 
-static struct queue *lane(struct upstream *u, bool live, uint8_t class)
+static uint32_t id_of(const struct upstream *u, bool live, uint8_t class)
 {
-    const uint32_t i = class + (live ? BRIDGE_CLASSES_MAX : 0);
-    return i == 0 || u->lanes == NULL ? &u->queue : &u->lanes[i - 1];
+    if (u->conn != 0)
+        return (BRIDGE_QUEUE_OWN | u->conn) +
+               (class + (live ? BRIDGE_CLASSES_MAX : 0u)) * BRIDGE_OWN_LANE;
+    if (class == 0 && !live)
+        return BRIDGE_QUEUE_BROKER;
+    return BRIDGE_QUEUE_LANES | (live ? BRIDGE_LANE_LIVE : 0) | class;
 }
 
-uint32_t lanes_count(const struct upstream *u)
+static void add(struct bridge *b, struct upstream *u, struct lane *l, bool live, uint8_t class)
 {
-    return u->lanes == NULL ? 1 : LANES_MAX;
+    struct lane **at = &u->lanes;
+    const uint8_t rank = b->class_rank[class];
+    while (*at != NULL && b->class_rank[(*at)->queue.class] < rank + (live ? 1 : 0))
+        at = &(*at)->next;
+    l->next = *at;
+    *at = l;
+    l->queue.id = id_of(u, live, class);
+    l->queue.class = class;
+    l->queue.live = live;
+    l->queue.newest = !live && classes_at(b->config, class)->newest;
 }
 
-struct queue *lanes_at(struct upstream *u, uint32_t i)
+void lanes_open(struct bridge *b, struct upstream *u)
 {
-    return i == 0 ? &u->queue : &u->lanes[i - 1];
+    add(b, u, &u->backlog, false, 0);
+}
+
+static struct queue *find(const struct upstream *u, bool live, uint8_t class)
+{
+    for (struct lane *l = u->lanes; l != NULL; l = l->next)
+        if (l->queue.class == class && l->queue.live == live)
+            return &l->queue;
+    return NULL;
+}
+
+static struct queue *take(struct bridge *b, struct upstream *u, bool live, uint8_t class)
+{
+    struct queue *q = find(u, live, class);
+    struct lane *l = q == NULL ? arena_take(&b->arena, sizeof(*l)) : NULL;
+    if (l == NULL)
+        return q;
+    add(b, u, l, live, class);
+    return &l->queue;
 }
 
 struct queue *lanes_find(struct upstream *u, uint32_t id)
 {
-    if (id < BRIDGE_QUEUE_LANES)
-        return id == u->queue.id ? &u->queue : NULL;
-    const bool known = u->lanes != NULL && CLASS_OF(id) < BRIDGE_CLASSES_MAX &&
-                       (id & ~(BRIDGE_QUEUE_LANES | BRIDGE_LANE_LIVE | 0xFFu)) == 0;
-    struct queue *q = known ? lane(u, (id & BRIDGE_LANE_LIVE) != 0, CLASS_OF(id)) : NULL;
-    return q != NULL && q->id == id ? q : NULL;
+    for (struct lane *l = u->lanes; l != NULL; l = l->next)
+        if (l->queue.id == id)
+            return &l->queue;
+    return NULL;
+}
+
+struct queue *lanes_take(struct bridge *b, struct upstream *u, uint32_t id)
+{
+    for (uint8_t class = 0; class < BRIDGE_CLASSES_MAX; class ++) {
+        if (id == id_of(u, false, class))
+            return take(b, u, false, class);
+        if (id == id_of(u, true, class))
+            return take(b, u, true, class);
+    }
+    return NULL;
+}
+
+void lanes_trim(struct bridge *b, struct upstream *u)
+{
+    for (struct lane **at = &u->lanes, *l; u->session != NULL && (l = *at) != NULL;) {
+        if (l == &u->backlog || queue_count(&l->queue) > 0 || l->queue.fetching) {
+            at = &l->next;
+        } else {
+            *at = l->next;
+            arena_put(&b->arena, l);
+        }
+    }
+}
+
+uint32_t lanes_live_max(const struct bridge *b, const struct upstream *u)
+{
+    const uint32_t all = b->config->max_live;
+    return u->session == NULL || all < UPSTREAM_OWN_LIVE ? all : UPSTREAM_OWN_LIVE;
 }
 
 /* ---- what waits, by topic ------------------------------------------------------- */
 
-static bool is_tracked(const struct upstream *u, const struct queue *q)
+static uint32_t backlog_hash(const struct upstream *u, const struct name *name)
 {
-    return u->lanes != NULL && !q->live;
+    return name->link.hash ^ u->conn * 2654435761u;
 }
 
-static void track(const struct queue *q, struct name *name)
+static struct backlog *backlog_find(const struct bridge *b, const struct upstream *u,
+                                    const struct name *name)
 {
-    if (name->waiting++ == 0) {
-        name_share(name);
-        name->waiting_class = q->class;
+    for (struct table_link *l = table_first(&b->backlogs, backlog_hash(u, name)); l != NULL;
+         l = table_next(l)) {
+        struct backlog *at = TABLE_ENTRY(l, struct backlog, link);
+        if (at->upstream == u && at->name == name)
+            return at;
     }
+    return NULL;
+}
+
+static void track(struct bridge *b, struct upstream *u, const struct queue *q, struct name *name)
+{
+    struct backlog *at = name == NULL ? NULL : backlog_find(b, u, name);
+    if (at == NULL && (name == NULL || (at = arena_take(&b->arena, sizeof(*at))) == NULL)) {
+        u->untracked++;
+        return;
+    }
+    if (at->count++ > 0)
+        return;
+    at->upstream = u;
+    at->name = name_share(name);
+    at->class = q->class;
+    table_add(&b->backlogs, &at->link, backlog_hash(u, name));
+}
+
+static void untrack(struct bridge *b, struct backlog *at)
+{
+    table_remove(&at->link);
+    name_put(b, at->name);
+    arena_put(&b->arena, at);
 }
 
 void lanes_left(struct bridge *b, struct upstream *u, struct queue *q, struct name *name,
@@ -97,21 +173,23 @@ void lanes_left(struct bridge *b, struct upstream *u, struct queue *q, struct na
     u->bytes -= bytes;
     if (q->live && q->restored > 0)
         q->restored--;
-    if (!is_tracked(u, q))
+    if (q->live)
         return;
-    if (name == NULL || name->waiting == 0)
+    struct backlog *at = name == NULL ? NULL : backlog_find(b, u, name);
+    if (at == NULL)
         u->untracked--;
-    else if (--name->waiting == 0)
-        name_put(b, name);
+    else if (--at->count == 0)
+        untrack(b, at);
 }
 
-void lanes_entered(struct upstream *u, struct queue *q, struct name *name, uint64_t bytes)
+void lanes_entered(struct bridge *b, struct upstream *u, struct queue *q, struct name *name,
+                   uint64_t bytes)
 {
     q->bytes += bytes;
     u->waiting++;
     u->bytes += bytes;
-    if (is_tracked(u, q))
-        track(q, name);
+    if (!q->live)
+        track(b, u, q, name);
 }
 
 void lanes_restore(struct bridge *b, struct upstream *u, const struct bridge_event *event)
@@ -122,14 +200,10 @@ void lanes_restore(struct bridge *b, struct upstream *u, const struct bridge_eve
     u->waiting++;
     u->bytes += event->waiting.bytes;
     q->restored += q->live;
-    if (!is_tracked(u, q))
+    if (q->live)
         return;
     struct name *name = name_take(b, event->waiting.topic);
-    if (name == NULL) {
-        u->untracked++;
-        return;
-    }
-    track(q, name);
+    track(b, u, q, name);
     name_put(b, name);
 }
 
@@ -143,50 +217,67 @@ void lanes_missing(struct bridge *b, struct upstream *u, struct queue *q)
     b->up_bytes -= q->bytes - bytes;
     q->bytes = bytes;
     q->restored = 0;
-    if (is_tracked(u, q))
+    if (!q->live)
         u->missing += q->on_disk;
+}
+
+static void untrack_all(struct bridge *b, struct upstream *u)
+{
+    for (uint32_t i = 0; i <= b->backlogs.mask; i++) {
+        for (struct table_link *l = b->backlogs.buckets[i], *next; l != NULL; l = next) {
+            struct backlog *at = TABLE_ENTRY(l, struct backlog, link);
+            next = l->next;
+            if (at->upstream == u)
+                untrack(b, at);
+        }
+    }
+    u->untracked = u->missing = 0;
 }
 
 /* Which topics the missing ones had is not known. When nothing waits on disk only,
  * all that is counted is in memory. */
 void lanes_recount(struct bridge *b, struct upstream *u)
 {
-    for (uint32_t i = 0; i < lanes_count(u); i++)
-        if (u->missing == 0 || lanes_at(u, i)->on_disk > 0)
+    if (u->missing == 0)
+        return;
+    for (const struct lane *l = u->lanes; l != NULL; l = l->next)
+        if (l->queue.on_disk > 0)
             return;
-    for (uint32_t i = 0; u->lanes != NULL && i <= b->names.mask; i++) {
-        for (struct table_link *l = b->names.buckets[i], *next; l != NULL; l = next) {
-            struct name *name = TABLE_ENTRY(l, struct name, link);
-            next = l->next;
-            if (name->waiting > 0) {
-                name->waiting = 0;
-                name_put(b, name);
-            }
-        }
+    untrack_all(b, u);
+    for (struct lane *l = u->lanes; l != NULL; l = l->next)
+        for (struct message *m = l->queue.head; m != NULL && !l->queue.live; m = m->next)
+            track(b, u, &l->queue, m->topic);
+}
+
+void lanes_close(struct bridge *b, struct upstream *u)
+{
+    assert(u->waiting == 0);
+    if (u->missing > 0)
+        untrack_all(b, u);
+    lanes_trim(b, u);
+    for (struct lane *l = u->lanes, *next; l != NULL; l = next) {
+        next = l->next;
+        if (l != &u->backlog)
+            arena_put(&b->arena, l); /* the answer to its FETCH finds nobody */
     }
-    u->untracked = u->missing = 0;
-    for (uint32_t i = 0; i < lanes_count(u); i++) {
-        struct queue *q = lanes_at(u, i);
-        for (struct message *m = q->head; m != NULL && is_tracked(u, q); m = m->next)
-            track(q, m->topic);
-    }
+    u->lanes = NULL;
 }
 
 /* ---- where a new message goes ----------------------------------------------------- */
 
-static uint64_t live_count(struct upstream *u)
+static uint64_t live_count(const struct upstream *u)
 {
     uint64_t count = 0;
-    for (uint8_t i = 0; i < BRIDGE_CLASSES_MAX; i++)
-        count += queue_count(lane(u, true, i));
+    for (const struct lane *l = u->lanes; l != NULL; l = l->next)
+        count += l->queue.live ? queue_count(&l->queue) : 0;
     return count;
 }
 
 /* Those from before a restart may be of any topic. */
-static bool is_order_known(struct upstream *u)
+static bool is_order_known(const struct upstream *u)
 {
-    for (uint8_t i = 0; i < BRIDGE_CLASSES_MAX; i++)
-        if (lane(u, true, i)->restored > 0)
+    for (const struct lane *l = u->lanes; l != NULL; l = l->next)
+        if (l->queue.live && l->queue.restored > 0)
             return false;
     return u->untracked == 0;
 }
@@ -194,13 +285,15 @@ static bool is_order_known(struct upstream *u)
 struct queue *lanes_choose(struct bridge *b, struct upstream *u, const struct name *name,
                            uint8_t class)
 {
-    if (u->lanes == NULL)
-        return &u->queue;
+    const struct backlog *at = backlog_find(b, u, name);
     const bool any_order = classes_at(b->config, class)->live;
-    const bool is_next = any_order || (name->waiting == 0 && is_order_known(u));
-    if (upstream_is_up(u) && is_next && live_count(u) < b->config->max_live)
-        return lane(u, true, class);
-    return lane(u, false, name->waiting > 0 && !any_order ? name->waiting_class : class);
+    const bool is_next = any_order || (at == NULL && is_order_known(u));
+    struct queue *q = NULL;
+    if (upstream_is_up(u) && is_next && live_count(u) < lanes_live_max(b, u))
+        q = take(b, u, true, class);
+    if (q == NULL)
+        q = take(b, u, false, at != NULL && !any_order ? at->class : class);
+    return q != NULL ? q : &u->backlog.queue;
 }
 
 /* ---- which message goes next -------------------------------------------------------- */
@@ -227,25 +320,23 @@ static bool may_go(const struct bridge *b, const struct upstream *u, const struc
     return m->qos == 1 || m->seq <= b->durable;
 }
 
-static struct queue *first_to_go(const struct bridge *b, struct upstream *u, bool live)
+static struct queue *first_to_go(const struct bridge *b, const struct upstream *u, bool live)
 {
-    for (uint8_t i = 0; i < BRIDGE_CLASSES_MAX; i++) {
-        struct queue *q = lane(u, live, b->class_order[i]);
-        if (may_go(b, u, q))
-            return q;
-    }
+    for (struct lane *l = u->lanes; l != NULL; l = l->next)
+        if (l->queue.live == live && may_go(b, u, &l->queue))
+            return &l->queue;
     return NULL;
 }
 
 /* The lowest seq in the live lane that is not handed over. */
-static uint64_t oldest_live(struct upstream *u)
+static uint64_t oldest_live(const struct upstream *u)
 {
     uint64_t oldest = UINT64_MAX;
-    for (uint8_t i = 0; i < BRIDGE_CLASSES_MAX; i++) {
-        const struct queue *q = lane(u, true, i);
-        if (q->next_out != NULL && q->next_out->seq < oldest)
+    for (const struct lane *l = u->lanes; l != NULL; l = l->next) {
+        const struct queue *q = &l->queue;
+        if (q->live && q->next_out != NULL && q->next_out->seq < oldest)
             oldest = q->next_out->seq;
-        if (q->on_disk > 0 && q->disk_from < oldest)
+        if (q->live && q->on_disk > 0 && q->disk_from < oldest)
             oldest = q->disk_from;
     }
     return oldest;
@@ -253,8 +344,6 @@ static uint64_t oldest_live(struct upstream *u)
 
 struct queue *lanes_next(struct bridge *b, struct upstream *u)
 {
-    if (u->lanes == NULL)
-        return may_go(b, u, &u->queue) ? &u->queue : NULL;
     struct queue *live = first_to_go(b, u, true);
     struct queue *backlog = first_to_go(b, u, false);
     if (backlog != NULL && backlog->next_out->seq > oldest_live(u))
@@ -288,13 +377,12 @@ void lanes_rewind(struct queue *q)
     q->next_out = q->newest ? q->tail : q->head;
 }
 
-bool lanes_are_undecided(const struct bridge *b, struct upstream *u)
+bool lanes_are_undecided(const struct bridge *b, const struct upstream *u)
 {
-    for (uint32_t i = 0; i < lanes_count(u); i++) {
-        const struct queue *q = lanes_at(u, i);
-        if (q->on_disk > 0 && q->disk_from <= b->start_seq)
+    for (const struct lane *l = u->lanes; l != NULL; l = l->next) {
+        if (l->queue.on_disk > 0 && l->queue.disk_from <= b->start_seq)
             return true;
-        for (const struct message *m = q->head; m != NULL; m = m->next)
+        for (const struct message *m = l->queue.head; m != NULL; m = m->next)
             if (m->qos == 2 && !m->published && was_handed_over(b, m))
                 return true;
     }
@@ -324,17 +412,34 @@ static struct message *oldest(struct bridge *b, struct queue *q, uint8_t class, 
 
 struct message *lanes_oldest(struct bridge *b, struct upstream *u, uint8_t class, bool *coming)
 {
+    struct queue *backlog = find(u, false, class);
+    struct queue *live = find(u, true, class);
     *coming = false;
-    struct message *m = oldest(b, lane(u, false, class), class, coming);
-    if (m == NULL && !*coming && u->lanes != NULL)
-        m = oldest(b, lane(u, true, class), class, coming);
+    struct message *m = backlog == NULL ? NULL : oldest(b, backlog, class, coming);
+    if (m == NULL && !*coming && live != NULL)
+        m = oldest(b, live, class, coming);
     return m;
+}
+
+uint64_t lanes_oldest_seq(const struct upstream *u, uint8_t class)
+{
+    uint64_t oldest = UINT64_MAX;
+    for (const struct lane *l = u->lanes; l != NULL; l = l->next) {
+        const struct message *m = l->queue.class == class ? l->queue.head : NULL;
+        while (m != NULL && (m->published || m->class != class))
+            m = m->next;
+        if (m != NULL && m->seq < oldest)
+            oldest = m->seq;
+        if (l->queue.class == class && l->queue.on_disk > 0 && l->queue.disk_from < oldest)
+            oldest = l->queue.disk_from;
+    }
+    return oldest;
 }
 
 struct message *lanes_find_published(struct upstream *u, uint64_t seq)
 {
-    for (uint32_t i = 0; i < lanes_count(u); i++) {
-        const struct queue *q = lanes_at(u, i);
+    for (struct lane *l = u->lanes; l != NULL; l = l->next) {
+        const struct queue *q = &l->queue;
         struct message *m = q->newest ? q->tail : q->head;
         while (m != NULL && m->seq != seq && (q->newest || m->published))
             m = q->newest ? m->prev : m->next;
@@ -346,23 +451,20 @@ struct message *lanes_find_published(struct upstream *u, uint64_t seq)
 
 /* ---- from the disk ------------------------------------------------------------------- */
 
-bool lanes_await_disk(const struct bridge *b, struct upstream *u)
+bool lanes_await_disk(const struct bridge *b, const struct upstream *u)
 {
-    for (uint32_t i = 0; i < lanes_count(u); i++) {
-        const struct message *m = lanes_at(u, i)->next_out;
-        if (m != NULL && m->seq > b->durable)
+    for (const struct lane *l = u->lanes; l != NULL; l = l->next)
+        if (l->queue.next_out != NULL && l->queue.next_out->seq > b->durable)
             return true;
-    }
     return false;
 }
 
 void lanes_refill(struct bridge *b, struct upstream *u, uint32_t max)
 {
     const uint32_t count = max < REFILL_COUNT ? max : REFILL_COUNT;
-    for (uint32_t i = 0; i < lanes_count(u); i++) {
-        struct queue *q = lanes_at(u, i);
+    for (struct lane *l = u->lanes; l != NULL; l = l->next) {
         /* QoS 0 messages are in memory, however many wait behind those on the disk. */
         const uint32_t under_way = u->inflight + (uint32_t)u->qos0_waiting;
-        queue_refill(b, q, q->newest ? 1 : under_way + REFILL_LOW, count);
+        queue_refill(b, &l->queue, l->queue.newest ? 1 : under_way + REFILL_LOW, count);
     }
 }

@@ -72,7 +72,8 @@ static void show_session(void *ctx, const struct bridge *b, const struct session
         struct bridge_waiting own = {.up = true,
                                      .client = blob_bytes(s->client_id),
                                      .undecided = s->own->inflight + s->own->inflight0};
-        add_queue(&own, &s->own->queue);
+        for (const struct lane *l = s->own->lanes; l != NULL; l = l->next)
+            add_queue(&own, &l->queue);
         v->fn(v->ctx, &own);
     }
     add_queue(&w, &s->queue);
@@ -85,9 +86,8 @@ void bridge_each_waiting(const struct bridge *b, bridge_waiting_fn *fn, void *ct
     struct waiting_view view = {.fn = fn, .ctx = ctx};
     const struct upstream *u = &b->shared;
     struct bridge_waiting w = {.up = true, .undecided = u->inflight + u->inflight0};
-    add_queue(&w, &u->queue);
-    for (uint32_t i = 1; i < lanes_count(u); i++)
-        add_queue(&w, &u->lanes[i - 1]);
+    for (const struct lane *l = u->lanes; l != NULL; l = l->next)
+        add_queue(&w, &l->queue);
     fn(ctx, &w);
     each_session(b, show_session, &view);
 }

@@ -437,10 +437,10 @@ static struct queue *queue_of(struct bridge *b, uint32_t id)
 {
     struct session *s = clients_find_number(b, bridge_queue_session(id));
     if (bridge_queue_is_up(id) && bridge_queue_session(id) == 0)
-        return lanes_find(&b->shared, id);
+        return lanes_take(b, &b->shared, id);
     if (s == NULL || (bridge_queue_is_up(id) && s->own == NULL && !upstream_add(b, s)))
         return NULL;
-    return bridge_queue_is_up(id) ? &s->own->queue : &s->queue;
+    return bridge_queue_is_up(id) ? lanes_take(b, s->own, id) : &s->queue;
 }
 
 void restore_waiting(struct bridge *b, const struct bridge_event *event)

@@ -57,7 +57,7 @@
  *
  * ERASE with kind 0 removes all records of the session and the messages of the
  * queues to it. It does nothing to messages from that session to the
- * broker: neither in queue 0 nor in the one of its own (BRIDGE_QUEUE_OWN).
+ * broker: neither in queue 0 nor in those of its own (BRIDGE_QUEUE_OWN).
  *
  * Limits, and what happens there:
  *   max_bytes            STORE is refused (STORE_FAILED). A reserve beyond it

@@ -201,18 +201,15 @@ static struct name *publish_topic(struct bridge *b, struct session *s, const str
     return NULL;
 }
 
-static bool is_full(const struct bridge *b, const struct upstream *u, uint64_t more)
+/* One whose messages the broker does not take leaves room for others. */
+static bool is_own_full(const struct bridge *b, const struct upstream *u, uint64_t more)
 {
-    if (u->session != NULL && queue_count(&u->queue) + more > b->config->max_queue)
-        return true; /* one whose messages the broker does not take leaves room for others */
-    return b->status.up.queued + more > b->config->max_backlog;
+    return u->session != NULL && u->waiting + more > b->config->max_queue;
 }
 
-/* How many of its messages are kept in memory. */
-static uint32_t live_max(const struct bridge *b, const struct upstream *u)
+static bool is_full(const struct bridge *b, const struct upstream *u, uint64_t more)
 {
-    const uint32_t all = b->config->max_live;
-    return u->session == NULL || all < UPSTREAM_OWN_LIVE ? all : UPSTREAM_OWN_LIVE;
+    return is_own_full(b, u, more) || b->status.up.queued + more > b->config->max_backlog;
 }
 
 /* Whether so many messages and octets more would be beyond a bound: of all, or of
@@ -228,15 +225,16 @@ static bool is_over(const struct bridge *b, const struct upstream *u, uint8_t cl
 }
 
 /* How many messages the queue may hold in memory, that is what all may, less the others. */
-static uint32_t memory_max(const struct bridge *b, struct upstream *u, const struct queue *q)
+static uint32_t memory_max(const struct bridge *b, const struct upstream *u, const struct queue *q)
 {
     uint32_t others = 0;
     if (q->live)
         return UINT32_MAX; /* lanes_choose() has seen to it */
-    for (uint32_t i = 0; i < lanes_count(u); i++)
-        if (lanes_at(u, i) != q && !lanes_at(u, i)->live)
-            others += lanes_at(u, i)->in_memory;
-    return others < live_max(b, u) ? live_max(b, u) - others : 0;
+    for (const struct lane *l = u->lanes; l != NULL; l = l->next)
+        if (&l->queue != q && !l->queue.live)
+            others += l->queue.in_memory;
+    const uint32_t all = lanes_live_max(b, u);
+    return others < all ? all - others : 0;
 }
 
 /* Puts an accepted message into its queue to the broker. */
@@ -251,7 +249,7 @@ static struct message *enqueue(struct bridge *b, struct upstream *u, struct name
     struct message *kept = queue_append(b, q, m, memory_max(b, u, q), m->qos == 1 && races);
     if (m->qos == 0 && kept == NULL)
         return NULL;
-    lanes_entered(u, q, topic, m->payload.len);
+    lanes_entered(b, u, q, topic, m->payload.len);
     account_up(b, m->session, m->class, m->link,
                (struct bridge_account){.accepted = 1, .queued = 1});
     account_bytes(b, m->class, m->payload.len);
@@ -265,6 +263,34 @@ static struct message *enqueue(struct bridge *b, struct upstream *u, struct name
 static void settle(struct bridge *b, struct upstream *u, struct message *m, uint8_t code,
                    struct bridge_account outcome);
 
+struct with_oldest {
+    struct upstream *upstream; /* NULL: nobody */
+    uint64_t seq;
+    uint8_t class;
+};
+
+static void find_oldest(struct bridge *b, struct upstream *u, void *ctx)
+{
+    struct with_oldest *found = ctx;
+    const uint64_t seq = lanes_oldest_seq(u, found->class);
+    (void)b;
+    if (seq < found->seq)
+        *found = (struct with_oldest){u, seq, found->class};
+}
+
+/* The connection whose oldest message of the class is to give way to one of *u: that
+ * itself, or when it has none, the one with the oldest of all. */
+static struct upstream *who_gives_way(struct bridge *b, struct upstream *u, uint8_t class,
+                                      uint64_t more)
+{
+    if (is_own_full(b, u, more) || lanes_oldest_seq(u, class) != UINT64_MAX)
+        return u;
+    struct with_oldest found = {.upstream = u, .seq = UINT64_MAX, .class = class};
+    if (b->status.classes[class].up.queued > 0)
+        upstream_each(b, find_oldest, &found);
+    return found.upstream;
+}
+
 /* Lets the oldest of the class go until there is room for so much more. Returns
  * whether there is, or will be when FETCHED has brought more of them. */
 static bool drop_oldest(struct bridge *b, struct upstream *u, uint8_t class, uint64_t more,
@@ -272,12 +298,14 @@ static bool drop_oldest(struct bridge *b, struct upstream *u, uint8_t class, uin
 {
     while (is_over(b, u, class, more, bytes)) {
         bool coming;
-        struct message *m = lanes_oldest(b, u, class, &coming);
+        struct upstream *from = who_gives_way(b, u, class, more);
+        struct message *m = lanes_oldest(b, from, class, &coming);
         if (m == NULL)
             return coming;
         bridge_note(b, BRIDGE_NOTE_UP_DROPPED_OLD, clients_find_number(b, m->session),
                     name_bytes(m->topic), b->now_ms - m->received_ms);
-        settle(b, u, m, 0, (struct bridge_account){.dropped = 1});
+        settle(b, from, m, 0, (struct bridge_account){.dropped = 1});
+        upstream_settled(b, from);
     }
     return true;
 }
@@ -305,7 +333,7 @@ static void drop_new(struct bridge *b, const struct session *s, const struct bri
 static void publish_qos0(struct bridge *b, struct upstream *u, struct session *s,
                          struct name *topic, struct bridge_message *m)
 {
-    uint64_t limit = live_max(b, u);
+    uint64_t limit = lanes_live_max(b, u);
     if (!upstream_is_up(u) && (u->session == NULL || b->config->qos0_backlog < limit))
         limit = b->config->qos0_backlog;
     const bool fits = u->qos0_waiting < limit && make_way(b, u, m) == BRIDGE_KEEP_NEWEST;
@@ -662,10 +690,8 @@ static void publish(struct bridge *b, struct upstream *u, struct message *m)
     bridge_emit(b, &a);
 }
 
-void uplink_pump(struct bridge *b, struct upstream *u)
+static void hand_over(struct bridge *b, struct upstream *u)
 {
-    if (!(upstream_is_open(u) || upstream_is_deciding(u)) || b->stopping)
-        return;
     struct queue *q;
     while ((q = lanes_next(b, u)) != NULL) {
         struct message *m = q->next_out;
@@ -679,7 +705,14 @@ void uplink_pump(struct bridge *b, struct upstream *u)
         u->disk_next = b->disk_first;
         b->disk_first = u;
     }
-    lanes_refill(b, u, live_max(b, u));
+    lanes_refill(b, u, lanes_live_max(b, u));
+}
+
+void uplink_pump(struct bridge *b, struct upstream *u)
+{
+    if ((upstream_is_open(u) || upstream_is_deciding(u)) && !b->stopping)
+        hand_over(b, u);
+    lanes_trim(b, u);
 }
 
 void uplink_leave_disk(struct bridge *b, struct upstream *u)
@@ -749,6 +782,8 @@ static void drop_fetched(struct bridge *b, struct upstream *u, struct queue *q,
 void uplink_fetched(struct bridge *b, struct upstream *u, const struct bridge_event *event)
 {
     struct queue *q = lanes_find(u, event->fetched.queue);
+    if (q == NULL)
+        return;
     if (q->newest && event->fetched.which == BRIDGE_FETCH_OLDEST) {
         drop_fetched(b, u, q, event);
         uplink_pump(b, u);
@@ -810,13 +845,13 @@ void uplink_down(struct bridge *b, struct upstream *u)
 {
     u->inflight = 0;
     u->inflight0 = 0;
-    for (uint32_t i = 0; i < lanes_count(u); i++) {
-        struct queue *q = lanes_at(u, i);
-        for (struct message *m = q->head, *next; m != NULL; m = next) {
+    for (struct lane *l = u->lanes; l != NULL; l = l->next) {
+        for (struct message *m = l->queue.head, *next; m != NULL; m = next) {
             next = m->next;
             if (m->published)
                 take_back(b, u, m);
         }
-        lanes_rewind(q);
+        lanes_rewind(&l->queue);
     }
+    lanes_trim(b, u);
 }

@@ -29,11 +29,11 @@ static bool is_final(uint8_t code)
 
 /* ---- made and found ---------------------------------------------------------------- */
 
-void upstream_init(struct upstream *u, uint32_t conn)
+void upstream_init(struct bridge *b, struct upstream *u, uint32_t conn)
 {
     u->conn = conn;
     u->max_qos = 2;
-    u->queue.id = conn == 0 ? BRIDGE_QUEUE_BROKER : BRIDGE_QUEUE_OWN | conn;
+    lanes_open(b, u);
     u->root.upstream = u;
     u->timer.kind = TIMER_UPSTREAM;
     u->timer.due_ms = TIMER_NEVER;
@@ -44,7 +44,7 @@ bool upstream_add(struct bridge *b, struct session *s)
     s->own = arena_take(&b->arena, sizeof(*s->own));
     if (s->own == NULL)
         return false;
-    upstream_init(s->own, s->number);
+    upstream_init(b, s->own, s->number);
     s->own->session = s;
     return true;
 }
@@ -66,6 +66,17 @@ struct upstream *upstream_find(struct bridge *b, uint32_t conn)
 struct upstream *upstream_with_queue(struct bridge *b, uint32_t queue)
 {
     return bridge_queue_is_up(queue) ? upstream_find(b, bridge_queue_session(queue)) : NULL;
+}
+
+void upstream_each(struct bridge *b, upstream_fn *fn, void *ctx)
+{
+    fn(b, &b->shared, ctx);
+    for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++)
+        for (struct table_link *l = b->sessions_by_number.buckets[i]; l != NULL; l = l->next) {
+            struct session *s = TABLE_ENTRY(l, struct session, by_number);
+            if (s->own != NULL)
+                fn(b, s->own, ctx);
+        }
 }
 
 struct upstream *upstream_of(struct bridge *b, const struct session *s)
@@ -256,11 +267,11 @@ static void unwant(struct bridge *b, struct upstream *u)
  * again, and the sensor get it twice. */
 static bool may_end(const struct bridge *b, const struct upstream *u)
 {
-    return u->wanted && u->ending != ENDING_NOT && queue_count(&u->queue) == 0 &&
+    return u->wanted && u->ending != ENDING_NOT && u->waiting == 0 &&
            !await_has_message(b, u->conn);
 }
 
-static bool may_renew(const struct bridge *b, struct upstream *u)
+static bool may_renew(const struct bridge *b, const struct upstream *u)
 {
     return u->stale && upstream_is_up(u) && u->inflight + u->inflight0 == 0 &&
            !(u->fresh && lanes_are_undecided(b, u)) && !await_has_message(b, u->conn);
@@ -373,7 +384,7 @@ void upstream_resume(struct bridge *b, struct session *s)
 {
     struct upstream *u = s->own;
     const bool connected = s->transparent && sn_session_is_connected(&s->sn);
-    if (u == NULL || (!connected && queue_count(&u->queue) == 0))
+    if (u == NULL || (!connected && u->waiting == 0))
         return;
     want(b, u);
     if (!connected)
@@ -391,7 +402,7 @@ void upstream_remove(struct bridge *b, struct session *s)
         disconnect(b, u, true, false);
     if (u->wanted)
         unwant(b, u);
-    assert(queue_count(&u->queue) == 0);
+    lanes_close(b, u);
     uplink_leave_disk(b, u);
     subscribe_forget(b, u);
     timers_remove(&b->timers, &u->timer);
@@ -419,7 +430,7 @@ void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event
         b->connecting--;
         b->status.connections_up++;
         u->fresh &= u->stale; /* not begun yet, or asked for since */
-        bridge_note(b, BRIDGE_NOTE_CONNECTION_UP, s, sn_bytes(NULL, 0), queue_count(&u->queue));
+        bridge_note(b, BRIDGE_NOTE_CONNECTION_UP, s, sn_bytes(NULL, 0), u->waiting);
     }
     subscribe_up(b, u, event->up.session_present);
     uplink_pump(b, u);

@@ -44,10 +44,14 @@ static void say_queue(struct line *l, uint32_t queue)
 {
     if (!bridge_queue_is_up(queue))
         say(l, " for %" PRIu32, queue);
-    else if (bridge_queue_session(queue) != 0)
+    else
         say_conn(l, bridge_queue_session(queue));
-    else if (l->lanes)
-        say(l, " in %s%" PRIu32, queue & BRIDGE_LANE_LIVE ? "live " : "", queue & 0xFF);
+    if (!bridge_queue_is_up(queue) || !l->lanes)
+        return;
+    const uint32_t own = (queue - BRIDGE_QUEUE_OWN) / BRIDGE_OWN_LANE;
+    const bool shared = bridge_queue_session(queue) == 0;
+    const bool live = shared ? (queue & BRIDGE_LANE_LIVE) != 0 : own >= BRIDGE_CLASSES_MAX;
+    say(l, " in %s%" PRIu32, live ? "live " : "", shared ? queue & 0xFF : own % BRIDGE_CLASSES_MAX);
 }
 
 static void say_record(struct line *l, const char *verb, const struct bridge_record *r)

@@ -443,6 +443,126 @@ static void classes_go_by_priority(void **state)
             "    forget 2 in 2 lazy\n");
 }
 
+static void change_own(struct rig_options *o)
+{
+    o->lanes = true;
+    o->config.transparent = true;
+}
+
+static int own(void **state)
+{
+    return begin_with(state, change_own);
+}
+
+static void connect_own(struct rig *r)
+{
+    play(r, "a > CONNECT client_id='a'\n"
+            "    connect via 1 'a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "broker 1 up window 1\n"
+            "    * CONNECTION_UP a\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n");
+}
+
+/* On a sensor's own connection, too: the urgent first, the news not behind all that waited, and
+ * the order of each topic kept, over a restart. */
+static void a_connection_of_ones_own_has_lanes_and_classes(void **state)
+{
+    struct rig *r = *state;
+    connect_own(r);
+    play(r, "broker 1 down\n"
+            "    * CONNECTION_LOST a: gone\n"
+            "a > PUBLISH qos=1 short='CD' mid=1 data='1'\n"
+            "    store 2 via 1 in 2 qos=1 CD '1'\n"
+            "a > PUBLISH qos=1 short='T1' mid=2 data='2'\n"
+            "    store 3 via 1 in 0 qos=1 T1 '2'\n"
+            "a > PUBLISH qos=1 short='T1' mid=3 data='3'\n"
+            "    store 4 via 1 in 0 qos=1 T1 '3'\n"
+            "a > PUBLISH qos=1 short='AB' mid=4 data='4'\n"
+            "    store 5 via 1 in 1 qos=1 AB '4'\n"
+            "stored\n"
+            "    a < PUBACK tid=17220 mid=1 code=accepted\n"
+            "    a < PUBACK tid=21553 mid=2 code=accepted\n"
+            "    a < PUBACK tid=21553 mid=3 code=accepted\n"
+            "    a < PUBACK tid=16706 mid=4 code=accepted\n"
+            "kill\n"
+            "    connect via 1 'a'\n"
+            "    * RESTORED\n"
+            "    connect broker\n"
+            "broker 1 up window 1\n"
+            "    * CONNECTION_UP a\n"
+            "    fetch via 1 in 1 from 5\n"
+            "    fetch via 1 in 0 from 3\n"
+            "    fetch via 1 in 2 from 2\n"
+            "fetched\n"
+            "    publish 5 via 1 in 1 qos=1 AB '4' expiry 60\n"
+            "fetched\n"
+            "fetched\n"
+            "a > PUBLISH qos=1 short='XY' mid=5 data='5'\n"
+            "    store 6 via 1 in live 0 qos=1 XY '5' lazy\n"
+            "a > PUBLISH qos=1 short='T1' mid=6 data='6'\n"
+            "    store 7 via 1 in 0 qos=1 T1 '6' lazy\n"
+            "stored\n"
+            "    a < PUBACK tid=22617 mid=5 code=accepted\n"
+            "    a < PUBACK tid=21553 mid=6 code=accepted\n"
+            "delivered 5\n"
+            "    forget 5 via 1 in 1 lazy\n"
+            "    publish 3 via 1 in 0 qos=1 T1 '2'\n"
+            "delivered 3\n"
+            "    forget 3 via 1 in 0 lazy\n"
+            "    publish 6 via 1 in live 0 qos=1 XY '5'\n"
+            "delivered 6\n"
+            "    forget 6 via 1 in live 0 lazy\n"
+            "    publish 4 via 1 in 0 qos=1 T1 '3'\n"
+            "delivered 4\n"
+            "    forget 4 via 1 in 0 lazy\n"
+            "    publish 7 via 1 in 0 qos=1 T1 '6'\n"
+            "delivered 7\n"
+            "    forget 7 via 1 in 0 lazy\n"
+            "    publish 2 via 1 in 2 qos=1 CD '1'\n"
+            "delivered 2\n"
+            "    forget 2 via 1 in 2 lazy\n");
+}
+
+static void what_does_not_wait_on_a_connection_of_ones_own_costs_no_memory(void **state)
+{
+    struct rig *r = *state;
+    struct bridge_status before;
+    struct bridge_status after;
+    connect_own(r);
+    rig_status(r, &before);
+    play(r, "a > PUBLISH qos=1 short='AB' mid=1 data='1'\n"
+            "    store 2 via 1 in live 1 qos=1 AB '1' lazy\n"
+            "    publish 2 via 1 in live 1 qos=1 AB '1' expiry 60\n"
+            "delivered 2\n"
+            "    forget 2 via 1 in live 1 lazy\n"
+            "    a < PUBACK tid=16706 mid=1 code=accepted\n"
+            "broker 1 down\n"
+            "    * CONNECTION_LOST a: gone\n"
+            "a > PUBLISH qos=1 short='AB' mid=2 data='2'\n"
+            "    store 4 via 1 in 1 qos=1 AB '2'\n"
+            "a > PUBLISH qos=1 short='CD' mid=3 data='3'\n"
+            "    store 5 via 1 in 2 qos=1 CD '3'\n"
+            "stored\n"
+            "    a < PUBACK tid=16706 mid=2 code=accepted\n"
+            "    a < PUBACK tid=17220 mid=3 code=accepted\n"
+            "wait 1000\n"
+            "    +816\n"
+            "    connect via 1 'a'\n"
+            "broker 1 up\n"
+            "    * CONNECTION_UP a\n"
+            "    publish 4 via 1 in 1 qos=1 AB '2' expiry 59\n"
+            "    publish 5 via 1 in 2 qos=1 CD '3'\n"
+            "delivered 4\n"
+            "    forget 4 via 1 in 1 lazy\n"
+            "delivered 5\n"
+            "    forget 5 via 1 in 2 lazy\n");
+    rig_status(r, &after);
+    assert_int_equal(after.memory_used, before.memory_used);
+}
+
 static const struct bridge_class_config newest_first[] = {
     {.name = "default", .priority = BRIDGE_PRIORITY_STANDARD},
     {.name = "gauge", .topics = "G1, G2", .priority = 3, .live = true, .newest = true},
@@ -543,6 +663,17 @@ static void change_bounds(struct rig_options *o)
 static int bounds(void **state)
 {
     return begin_with(state, change_bounds);
+}
+
+static void change_own_bounds(struct rig_options *o)
+{
+    change_bounds(o);
+    o->config.transparent = true;
+}
+
+static int own_bounds(void **state)
+{
+    return begin_with(state, change_own_bounds);
 }
 
 static void change_disk_bounds(struct rig_options *o)
@@ -659,6 +790,50 @@ static void a_full_class_that_keeps_the_newest_drops_the_oldest(void **state)
             "    a < PUBACK tid=20017 mid=4 code=congestion\n");
     assert_int_equal(class_up(r, 3).dropped, 2);
     assert_int_equal(class_up(r, 3).queued, 1);
+}
+
+/* The bound is that of all: what one sensor's connection does not get rid of is no
+ * reason to refuse another's. */
+static void the_oldest_of_another_connection_gives_way(void **state)
+{
+    struct rig *r = *state;
+    play(r, "a > CONNECT client_id='a'\n"
+            "    connect via 1 'a'\n"
+            "    save session 1\n"
+            "b > CONNECT client_id='b'\n"
+            "    connect via 2 'b'\n"
+            "    save session 2\n"
+            "stored\n"
+            "broker 1 down\n"
+            "    * CONNECTION_FAILED a: gone\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "broker 2 down\n"
+            "    * CONNECTION_FAILED b: gone\n"
+            "    * CLIENT_CONNECTED b\n"
+            "    b < CONNACK code=accepted\n"
+            "a > PUBLISH qos=1 short='N1' mid=1 data='one'\n"
+            "    store 3 via 1 in 3 qos=1 N1 'one'\n"
+            "a > PUBLISH qos=1 short='N1' mid=2 data='two'\n"
+            "    store 4 via 1 in 3 qos=1 N1 'two'\n"
+            "b > PUBLISH qos=1 short='N1' mid=1 data='new'\n"
+            "    * UP_DROPPED_OLD a: N1\n"
+            "    forget 3 via 1 in 3 lazy\n"
+            "    a < PUBACK tid=20017 mid=1 code=accepted\n"
+            "    store 6 via 2 in 3 qos=1 N1 'new'\n"
+            "b > PUBLISH qos=1 short='N1' mid=2 data='neu'\n"
+            "    * UP_DROPPED_OLD b: N1\n"
+            "    forget 6 via 2 in 3 lazy\n"
+            "    b < PUBACK tid=20017 mid=1 code=accepted\n"
+            "    store 8 via 2 in 3 qos=1 N1 'neu'\n"
+            "b > PUBLISH qos=1 short='N1' mid=3 data='nye'\n"
+            "    * UP_DROPPED_OLD b: N1\n"
+            "    forget 8 via 2 in 3 lazy\n"
+            "    b < PUBACK tid=20017 mid=2 code=accepted\n"
+            "    store 10 via 2 in 3 qos=1 N1 'nye'\n"
+            "stored\n"
+            "    a < PUBACK tid=20017 mid=2 code=accepted\n"
+            "    b < PUBACK tid=20017 mid=3 code=accepted\n");
 }
 
 /* What is to give way is on the disk only, and has to be read before it can be counted. */
@@ -817,10 +992,13 @@ int main(void)
         WITH(what_was_live_goes_before_what_came_during_the_outage, lanes),
         WITH(a_restart_knows_which_topics_wait, lanes),
         WITH(classes_go_by_priority, lanes),
+        WITH(a_connection_of_ones_own_has_lanes_and_classes, own),
+        WITH(what_does_not_wait_on_a_connection_of_ones_own_costs_no_memory, own),
         WITH(the_newest_go_first_where_order_does_not_count, newest),
         WITH(a_full_class_that_refuses_answers_congestion, bounds),
         WITH(a_full_class_that_keeps_the_oldest_drops_the_new, bounds),
         WITH(a_full_class_that_keeps_the_newest_drops_the_oldest, bounds),
+        WITH(the_oldest_of_another_connection_gives_way, own_bounds),
         WITH(the_oldest_on_the_disk_give_way_too, disk_bounds),
         WITH(octets_and_age_are_bounds_too, byte_bounds),
         WITH(what_expires_on_the_disk_is_found, disk_bounds),
