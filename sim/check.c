@@ -2,16 +2,15 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mqttsn/topic.h"
+#include "sim/check_claims.h"
 #include "sim/check_flows.h"
+#include "sim/check_ids.h"
 #include "sim/world.h"
-
-#define TEXT_SIZE 200
 
 /* A STORE that is not known to be durable. */
 struct storing {
@@ -29,6 +28,7 @@ struct offered {
     uint64_t number;
     uint32_t *devices; /* that were subscribed when it came */
     size_t count;
+    bool refused; /* the disk has refused a copy */
 };
 
 /* Handed to the broker, and not decided. */
@@ -75,28 +75,13 @@ struct sim_check {
     size_t conn_count;
     uint64_t token;      /* of the MESSAGE that is being fed */
     bool restarting;     /* killed, and not started yet */
+    bool damaged;        /* a frame was, and went on: topics may be wrong */
     uint64_t up_excused; /* messages that were dropped or expired, with a note */
     uint64_t down_excused;
     struct sim_check_figures figures;
-    uint64_t violations;
-    char text[SIM_CHECK_SHOWN][TEXT_SIZE];
+    struct sim_claims claims;
+    struct sim_ids ids;
 };
-
-static void violate(struct sim_check *c, uint64_t at_us, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static void violate(struct sim_check *c, uint64_t at_us, const char *format, ...)
-{
-    if (c->violations < SIM_CHECK_SHOWN) {
-        char *text = c->text[c->violations];
-        const int n = snprintf(text, TEXT_SIZE, "[%9" PRIu64 ".%03" PRIu64 "] ", at_us / SIM_S,
-                               at_us % SIM_S / SIM_MS);
-        va_list args;
-        va_start(args, format);
-        vsnprintf(text + n, TEXT_SIZE - (size_t)n, format, args);
-        va_end(args);
-    }
-    c->violations++;
-}
 
 static const char *name_of(const struct sim_check *c, uint32_t party)
 {
@@ -133,6 +118,13 @@ static void stores(struct sim_check *c, const struct bridge_message *m)
     c->storing[c->storing_count++] = s;
 }
 
+static void refuses(struct sim_check *c, uint64_t token)
+{
+    for (size_t i = 0; i < c->offered_count; i++)
+        if (c->offered[i].token == token)
+            c->offered[i].refused = true;
+}
+
 static void take_storing(struct sim_check *c, uint64_t ticket, bool durable)
 {
     size_t i = c->storing_first;
@@ -140,6 +132,8 @@ static void take_storing(struct sim_check *c, uint64_t ticket, bool durable)
         const struct storing *s = &c->storing[i];
         if (durable && bridge_queue_is_up(s->queue))
             *sim_flags_at(&c->flows.parties[s->party].sent, s->number) |= SIM_SENT_DURABLE;
+        if (!durable && s->token != 0)
+            refuses(c, s->token);
     }
     c->storing_first = i;
     if (i == c->storing_count)
@@ -165,6 +159,7 @@ static void publishes(struct sim_check *c, const struct sim_record *r)
     if (!sim_flows_read(&c->flows, r->message->payload, &party, &number))
         return;
     *sim_flags_at(&c->flows.parties[party].sent, number) |= r->message->qos & SIM_SENT_QOS;
+    sim_party_makes(&c->flows.parties[party], number, r->message->topic, r->at_us);
 }
 
 static uint8_t *sent_flags(struct sim_check *c, const struct sim_message *m)
@@ -239,8 +234,9 @@ static void acknowledges(struct sim_check *c, const struct sim_record *r, uint16
             continue;
         const uint8_t flags = *sim_flags_at(&device->sent, device->open[i].number);
         if (!(flags & (SIM_SENT_DURABLE | SIM_SENT_ARRIVED)))
-            violate(c, r->at_us, "custody: %s:%" PRIu64 " is acknowledged and is nowhere",
-                    r->device, device->open[i].number);
+            sim_claims_violate(&c->claims, r->at_us,
+                               "custody: %s:%" PRIu64 " is acknowledged and is nowhere", r->device,
+                               device->open[i].number);
     }
 }
 
@@ -250,10 +246,11 @@ static void frame_goes_down(struct sim_check *c, const struct sim_record *r)
     struct sn_packet p;
     const size_t max = c->config->links[a->send.link].frame_max;
     if (c->restarting)
-        violate(c, r->at_us, "restart: a frame is sent");
+        sim_claims_violate(&c->claims, r->at_us, "restart: a frame is sent");
     if (a->send.bytes.len > max)
-        violate(c, r->at_us, "bounds: a frame of %zu octets, the link takes %zu", a->send.bytes.len,
-                max);
+        sim_claims_violate(&c->claims, r->at_us,
+                           "bounds: a frame of %zu octets, the link takes %zu", a->send.bytes.len,
+                           max);
     if (r->device == NULL || sn_decode(a->send.bytes, &p) != SN_OK)
         return;
     if (p.type == SN_PUBACK && p.ack.code == SN_ACCEPTED)
@@ -262,27 +259,49 @@ static void frame_goes_down(struct sim_check *c, const struct sim_record *r)
         acknowledges(c, r, p.mid);
 }
 
+/* Somebody at the broker, or a device, has sent it. */
+static void broker_sends(struct sim_check *c, const struct sim_record *r)
+{
+    uint32_t party;
+    uint64_t number;
+    if (sim_flows_read(&c->flows, r->message->payload, &party, &number))
+        sim_party_makes(&c->flows.parties[party], number, r->message->topic, r->at_us);
+}
+
+static void check_topic(struct sim_check *c, const struct sim_record *r, uint32_t party,
+                        uint64_t number, const char *where)
+{
+    if (!c->damaged && !sim_party_made(&c->flows.parties[party], number, r->message->topic))
+        sim_claims_violate(&c->claims, r->at_us,
+                           "topic: %s:%" PRIu64 " has come to %s as %.*s, which is not its topic",
+                           name_of(c, party), number, where, (int)r->message->topic.len,
+                           (const char *)r->message->topic.data);
+}
+
 static void broker_has(struct sim_check *c, const struct sim_record *r)
 {
     uint32_t party;
     uint64_t number;
     if (!sim_flows_read(&c->flows, r->message->payload, &party, &number))
         return;
+    check_topic(c, r, party, number, "the broker");
     struct sim_party *sender = &c->flows.parties[party];
     uint8_t *flags = sim_flags_at(&sender->sent, number);
     const uint8_t qos = *flags & SIM_SENT_QOS;
     if (*flags & SIM_SENT_ARRIVED) {
         c->figures.again++;
         if (qos == 2 && !(*flags & SIM_SENT_AGAIN))
-            violate(c, r->at_us, "once: %s:%" PRIu64 " of QoS 2 has come to the broker again",
-                    name_of(c, party), number);
+            sim_claims_violate(&c->claims, r->at_us,
+                               "once: %s:%" PRIu64 " of QoS 2 has come to the broker again",
+                               name_of(c, party), number);
         return;
     }
     *flags |= SIM_SENT_ARRIVED;
     c->figures.arrived++;
     if (qos > 0 && !sim_order_holds(sender->order, r->message->topic, qos, number))
-        violate(c, r->at_us, "order: %s:%" PRIu64 " comes to the broker after a later one",
-                name_of(c, party), number);
+        sim_claims_violate(&c->claims, r->at_us,
+                           "order: %s:%" PRIu64 " comes to the broker after a later one",
+                           name_of(c, party), number);
 }
 
 /* ---- handed to the broker -------------------------------------------------------------------- */
@@ -309,16 +328,18 @@ static void hands_over(struct sim_check *c, const struct sim_record *r)
         const struct undecided *other = &c->undecided[i];
         open += other->conn == conn;
         if (other->seq == m->seq)
-            violate(c, r->at_us, "bounds: seq %" PRIu64 " is handed over twice", m->seq);
+            sim_claims_violate(&c->claims, r->at_us, "bounds: seq %" PRIu64 " is handed over twice",
+                               m->seq);
     }
     if (open >= conn_of(c, conn)->window)
-        violate(c, r->at_us, "bounds: more than %u messages are undecided",
-                conn_of(c, conn)->window);
+        sim_claims_violate(&c->claims, r->at_us, "bounds: more than %u messages are undecided",
+                           conn_of(c, conn)->window);
     if (sim_flows_read(&c->flows, m->payload, &u.party, &u.number)) {
         uint8_t *flags = sim_flags_at(&c->flows.parties[u.party].sent, u.number);
         if (m->qos == 2 && !(*flags & SIM_SENT_DURABLE))
-            violate(c, r->at_us, "bounds: %s:%" PRIu64 " of QoS 2 is published and not durable",
-                    name_of(c, u.party), u.number);
+            sim_claims_violate(&c->claims, r->at_us,
+                               "bounds: %s:%" PRIu64 " of QoS 2 is published and not durable",
+                               name_of(c, u.party), u.number);
         *flags |= SIM_SENT_UNDER_WAY;
     }
     c->undecided = grown(c->undecided, c->undecided_count, &c->undecided_size, sizeof(u));
@@ -415,14 +436,19 @@ static void accepts(struct sim_check *c, const struct sim_record *r)
     const uint64_t token = r->action->accept.token;
     for (size_t i = c->storing_first; i < c->storing_count; i++)
         if (c->storing[i].token == token && c->config->broker_ack_stored)
-            violate(c, r->at_us,
-                    "custody: %s:%" PRIu64 " is accepted from the broker and is "
-                    "not durable",
-                    name_of(c, c->storing[i].party), c->storing[i].number);
+            sim_claims_violate(&c->claims, r->at_us,
+                               "custody: %s:%" PRIu64 " is accepted from the broker and is "
+                               "not durable",
+                               name_of(c, c->storing[i].party), c->storing[i].number);
     for (size_t i = 0; i < c->offered_count; i++) {
         struct offered *o = &c->offered[i];
         if (o->token != token)
             continue;
+        if (o->refused && c->config->broker_ack_stored)
+            sim_claims_violate(&c->claims, r->at_us,
+                               "custody: %s:%" PRIu64 " is accepted from the broker, and the disk "
+                               "has refused a copy",
+                               name_of(c, o->party), o->number);
         for (size_t k = 0; k < o->count; k++) {
             struct sim_inbox *in = sim_party_inbox(&c->flows.parties[o->devices[k]], o->party);
             uint8_t *flags = sim_flags_at(&in->got, o->number);
@@ -450,17 +476,20 @@ static void got(struct sim_check *c, const struct sim_record *r)
     const uint32_t device = sim_names_find(&c->flows.names, r->device);
     if (device == SIM_NAMES_NONE || !sim_flows_read(&c->flows, m->payload, &sender, &number))
         return;
+    check_topic(c, r, sender, number, r->device);
     struct sim_inbox *in = sim_party_inbox(&c->flows.parties[device], sender);
     uint8_t *flags = sim_flags_at(&in->got, number);
     /* Retained messages come again with each subscription. */
     if (*flags & SIM_GOT_ONCE && m->qos == 2 && !m->retain && !(*flags & SIM_GOT_COPIED))
-        violate(c, r->at_us, "once: %s:%" PRIu64 " of QoS 2 has come to %s again",
-                name_of(c, sender), number, r->device);
+        sim_claims_violate(&c->claims, r->at_us,
+                           "once: %s:%" PRIu64 " of QoS 2 has come to %s again", name_of(c, sender),
+                           number, r->device);
     if (*flags & SIM_GOT)
         c->figures.got_again++;
     else if (!m->retain && m->qos > 0 && !sim_order_holds(in->order, m->topic, m->qos, number))
-        violate(c, r->at_us, "order: %s:%" PRIu64 " comes to %s after a later one",
-                name_of(c, sender), number, r->device);
+        sim_claims_violate(&c->claims, r->at_us,
+                           "order: %s:%" PRIu64 " comes to %s after a later one",
+                           name_of(c, sender), number, r->device);
     c->figures.got += !(*flags & SIM_GOT);
     *flags |= SIM_GOT | (m->qos == 2 ? SIM_GOT_ONCE : 0);
 }
@@ -546,6 +575,16 @@ static void notes(struct sim_check *c, const struct bridge_action *a)
     c->down_excused += ends && strncmp(name, "DOWN_", 5) == 0;
 }
 
+/* A member of a group takes messages away from the others. */
+static void asks_broker(struct sim_check *c, const struct sim_record *r)
+{
+    static const char share[] = "$share/";
+    const struct sn_bytes filter = r->action->subscribe.filter;
+    if (filter.len >= sizeof(share) - 1 && memcmp(filter.data, share, sizeof(share) - 1) == 0)
+        sim_claims_violate(&c->claims, r->at_us, "bounds: the bridge becomes a member of %.*s",
+                           (int)filter.len, (const char *)filter.data);
+}
+
 /* ---- what is heard ----------------------------------------------------------------------------------------- */
 
 static void event(struct sim_check *c, const struct sim_record *r)
@@ -598,10 +637,12 @@ static void action(struct sim_check *c, const struct sim_record *r)
     case BRIDGE_DO_DISCONNECT: /* no event will tell */
         connection_ends(c, a->disconnect.conn, false);
         return;
+    case BRIDGE_DO_SUBSCRIBE:
+        asks_broker(c, r);
+        return;
     case BRIDGE_DO_SAVE:
     case BRIDGE_DO_ERASE:
     case BRIDGE_DO_FETCH:
-    case BRIDGE_DO_SUBSCRIBE:
     case BRIDGE_DO_UNSUBSCRIBE:
         return;
     }
@@ -621,6 +662,7 @@ static void broker_forgets(struct sim_check *c)
 void sim_check_hear(void *ctx, const struct sim_record *r)
 {
     struct sim_check *c = ctx;
+    sim_ids_hear(&c->ids, r, &c->claims);
     switch (r->type) {
     case SIM_FRAME_SENT:
         if (r->direction == SIM_UP)
@@ -654,6 +696,7 @@ void sim_check_hear(void *ctx, const struct sim_record *r)
         broker_has(c, r);
         return;
     case SIM_BROKER_SENDS:
+        broker_sends(c, r);
         return;
     case SIM_DEVICE:
         device(c, r);
@@ -677,10 +720,12 @@ void sim_check_hear(void *ctx, const struct sim_record *r)
     case SIM_FRAME_COPIED:
         frame_is_copied(c, r);
         return;
+    case SIM_FRAME_DAMAGED:
+        c->damaged = true;
+        return;
     case SIM_FRAME_STARTED:
     case SIM_FRAME_ARRIVED:
     case SIM_FRAME_LOST:
-    case SIM_FRAME_DAMAGED:
     case SIM_LINK_UP:
     case SIM_LINK_DOWN:
     case SIM_LINK_COST:
@@ -697,10 +742,10 @@ static void check_account(struct sim_check *c, uint64_t at_us, const char *which
                           const struct bridge_account *a)
 {
     if (a->accepted != a->delivered + a->expired + a->dropped + a->queued)
-        violate(c, at_us,
-                "account: %s: accepted %" PRIu64 ", delivered %" PRIu64 " + expired %" PRIu64
-                " + dropped %" PRIu64 " + queued %" PRIu64,
-                which, a->accepted, a->delivered, a->expired, a->dropped, a->queued);
+        sim_claims_violate(&c->claims, at_us,
+                           "account: %s: accepted %" PRIu64 ", delivered %" PRIu64
+                           " + expired %" PRIu64 " + dropped %" PRIu64 " + queued %" PRIu64,
+                           which, a->accepted, a->delivered, a->expired, a->dropped, a->queued);
 }
 
 void sim_check_bridge(struct sim_check *c, uint64_t at_us, const struct bridge *bridge)
@@ -713,14 +758,16 @@ void sim_check_bridge(struct sim_check *c, uint64_t at_us, const struct bridge *
     check_account(c, at_us, "from devices", &s.up);
     check_account(c, at_us, "to devices", &s.down);
     if (s.up.queued > config->max_backlog + qos0)
-        violate(c, at_us, "bounds: %" PRIu64 " messages wait for the broker", s.up.queued);
+        sim_claims_violate(&c->claims, at_us, "bounds: %" PRIu64 " messages wait for the broker",
+                           s.up.queued);
     if (s.down.queued > (uint64_t)s.clients * config->max_queue)
-        violate(c, at_us, "bounds: %" PRIu64 " messages wait for %u devices", s.down.queued,
-                s.clients);
+        sim_claims_violate(&c->claims, at_us, "bounds: %" PRIu64 " messages wait for %u devices",
+                           s.down.queued, s.clients);
     if (s.clients > config->max_clients)
-        violate(c, at_us, "bounds: %u clients", s.clients);
+        sim_claims_violate(&c->claims, at_us, "bounds: %u clients", s.clients);
     if (s.memory_used > s.memory_size)
-        violate(c, at_us, "bounds: %" PRIu64 " octets of memory", s.memory_used);
+        sim_claims_violate(&c->claims, at_us, "bounds: %" PRIu64 " octets of memory",
+                           s.memory_used);
 }
 
 /* Each missing message is told, as far as more are missing than are excused. */
@@ -736,10 +783,10 @@ static void check_sent(struct sim_check *c, uint64_t at_us)
             if (excused > 0)
                 excused--;
             else
-                violate(c, at_us,
-                        "arrival: %s:%" PRIu64 " was acknowledged and has not come to "
-                        "the broker",
-                        name_of(c, i), n);
+                sim_claims_violate(&c->claims, at_us,
+                                   "arrival: %s:%" PRIu64 " was acknowledged and has not come to "
+                                   "the broker",
+                                   name_of(c, i), n);
         }
     }
 }
@@ -757,8 +804,10 @@ static void check_got(struct sim_check *c, uint64_t at_us)
                 if (excused > 0)
                     excused--;
                 else
-                    violate(c, at_us, "arrival: %s:%" PRIu64 " was accepted and has not come to %s",
-                            name_of(c, p->inboxes[k].sender), n, name_of(c, i));
+                    sim_claims_violate(&c->claims, at_us,
+                                       "arrival: %s:%" PRIu64
+                                       " was accepted and has not come to %s",
+                                       name_of(c, p->inboxes[k].sender), n, name_of(c, i));
             }
         }
     }
@@ -768,7 +817,7 @@ void sim_check_rest(struct sim_check *c, uint64_t at_us, const struct bridge *br
                     const struct sim_image *disk, const char *late)
 {
     if (late != NULL) {
-        violate(c, at_us, "liveness: not at rest: %s", late);
+        sim_claims_violate(&c->claims, at_us, "liveness: not at rest: %s", late);
         return;
     }
     check_sent(c, at_us);
@@ -779,8 +828,9 @@ void sim_check_rest(struct sim_check *c, uint64_t at_us, const struct bridge *br
     bridge_get_status(bridge, &s);
     const uint64_t waiting = sim_image_waiting(disk);
     if (waiting > s.up.queued + s.down.queued)
-        violate(c, at_us, "account: the disk holds %" PRIu64 " messages, %" PRIu64 " are queued",
-                waiting, s.up.queued + s.down.queued);
+        sim_claims_violate(&c->claims, at_us,
+                           "account: the disk holds %" PRIu64 " messages, %" PRIu64 " are queued",
+                           waiting, s.up.queued + s.down.queued);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
@@ -797,6 +847,7 @@ void sim_check_close(struct sim_check *c)
 {
     forget_offers(c);
     sim_flows_close(&c->flows);
+    sim_ids_close(&c->ids);
     free(c->offered);
     free(c->storing);
     free(c->undecided);
@@ -812,12 +863,12 @@ void sim_check_sender(struct sim_check *c, const char *name)
 
 uint64_t sim_check_violations(const struct sim_check *c)
 {
-    return c->violations;
+    return c->claims.violations;
 }
 
 const char *sim_check_text(const struct sim_check *c, size_t i)
 {
-    return i < c->violations && i < SIM_CHECK_SHOWN ? c->text[i] : NULL;
+    return i < c->claims.violations && i < SIM_CHECK_SHOWN ? c->claims.text[i] : NULL;
 }
 
 void sim_check_figures(const struct sim_check *c, struct sim_check_figures *out)

@@ -22,8 +22,11 @@
  *  bounds      No more messages undecided at the broker than its window; none
  *              handed over twice while undecided, nor out of order; no frame
  *              longer than the link takes; queues and memory within their limits;
- *              QoS 2 is published only when it is durable.
+ *              QoS 2 is published only when it is durable; the bridge takes no share
+ *              of a group's messages.
  *  restart     Sends no frame.
+ *  ids         A device gets a message by a topic id that it has been told only.
+ *  topic       Every message arrives under the topic it was published under.
  *  liveness    After the last fault everything comes to rest within the bound
  *              that run.h computes from the links (told by sim_check_rest()).
  *
@@ -37,10 +40,9 @@
 #ifndef SIM_CHECK_H
 #define SIM_CHECK_H
 
+#include "sim/check_claims.h"
 #include "sim/image.h"
 #include "sim/trace.h"
-
-#define SIM_CHECK_SHOWN 10 /* violations that are kept with their text; the rest is counted */
 
 struct sim_check;
 
@@ -62,7 +64,7 @@ void sim_check_bridge(struct sim_check *c, uint64_t at_us, const struct bridge *
 void sim_check_rest(struct sim_check *c, uint64_t at_us, const struct bridge *bridge,
                     const struct sim_image *disk, const char *late);
 
-/* Violations so far, and the text of one: "  301.655 custody: ...". */
+/* Violations so far, and the text of one, of the first: "  301.655 custody: ...". */
 uint64_t sim_check_violations(const struct sim_check *c);
 const char *sim_check_text(const struct sim_check *c, size_t i);
 

@@ -50,8 +50,16 @@ struct sim_inbox {
     struct sim_order order[SIM_FLOW_TOPICS];
 };
 
+/* A message when it was made. */
+struct sim_made {
+    uint32_t at_s;
+    uint32_t topic; /* hash; 0: not known */
+};
+
 struct sim_party {
     struct sim_flags sent;
+    struct sim_made *made; /* by number */
+    uint64_t made_size;
     struct sim_order order[SIM_FLOW_TOPICS];
     struct {
         uint16_t mid;
@@ -81,6 +89,12 @@ struct sim_party *sim_flows_party(struct sim_flows *f, const char *name);
 /* Whose message this is; false when it is nobody's that is known. */
 bool sim_flows_read(struct sim_flows *f, struct sn_bytes payload, uint32_t *party,
                     uint64_t *number);
+
+/* Its message `number` is made, under this topic, if it is not known already. */
+void sim_party_makes(struct sim_party *p, uint64_t number, struct sn_bytes topic, uint64_t at_us);
+
+/* Whether it comes under the topic that it was made with, as far as that is known. */
+bool sim_party_made(const struct sim_party *p, uint64_t number, struct sn_bytes topic);
 
 uint8_t *sim_flags_at(struct sim_flags *f, uint64_t number);
 

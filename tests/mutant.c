@@ -63,6 +63,12 @@ static void send_twice(struct sim_gateway *g, const struct bridge_action *a)
     sim_gateway_do(g, &again);
 }
 
+static bool is_frame(const struct bridge_action *a, enum sn_type type)
+{
+    struct sn_packet p;
+    return a->type == BRIDGE_DO_SEND && sn_decode(a->send.bytes, &p) == SN_OK && p.type == type;
+}
+
 static bool on_action(struct sim_filter *f, struct sim_gateway *g, struct bridge_action *a)
 {
     struct mutant *m = (struct mutant *)f;
@@ -82,6 +88,17 @@ static bool on_action(struct sim_filter *f, struct sim_gateway *g, struct bridge
         return true;
     case MUTATION_WRONG_ORDER:
         return a->type != BRIDGE_DO_PUBLISH || hold_back(m, g, a);
+    case MUTATION_UNTOLD_ID:
+        return !is_frame(a, SN_SUBACK) || !is_turn(m);
+    case MUTATION_WRONG_TOPIC:
+        if (a->type == BRIDGE_DO_PUBLISH && is_turn(m))
+            a->publish.message.topic = sn_bytes_text("elsewhere");
+        return true;
+    case MUTATION_MEMBER:
+        if (a->type == BRIDGE_DO_SUBSCRIBE)
+            a->subscribe.filter = sn_bytes_text("$share/bridges/#");
+        return true;
+    case MUTATION_DEAF_TO_REFUSAL:
     case MUTATION_NONE:
     case MUTATION_EARLY_ACKNOWLEDGEMENT:
     case MUTATION_EARLY_ACCEPTANCE:
@@ -118,6 +135,14 @@ static bool on_event(struct sim_filter *f, struct sim_gateway *g, const struct b
         return false;
     case MUTATION_LOST_WAKEUP:
         return e->type != BRIDGE_ON_DELIVERED || !is_turn(m);
+    case MUTATION_DEAF_TO_REFUSAL:
+        if (e->type != BRIDGE_ON_STORE_FAILED)
+            return true;
+        sim_gateway_feed(g, &(struct bridge_event){.type = BRIDGE_ON_STORED, .stored = e->stored});
+        return false;
+    case MUTATION_UNTOLD_ID:
+    case MUTATION_WRONG_TOPIC:
+    case MUTATION_MEMBER:
     case MUTATION_NONE:
     case MUTATION_FORGOTTEN_MESSAGE:
     case MUTATION_DOUBLE_PUBLISH:

@@ -15,6 +15,10 @@ enum mutation {
     MUTATION_WRONG_ORDER,           /* some messages overtake the one before */
     MUTATION_LEAKED_SLOT,           /* some messages stay on the disk for ever */
     MUTATION_LOST_WAKEUP,           /* some answers of the broker are not noticed */
+    MUTATION_UNTOLD_ID,             /* some SUBACKs, and the topic ids in them, are never sent */
+    MUTATION_WRONG_TOPIC,           /* some messages are published under another topic */
+    MUTATION_DEAF_TO_REFUSAL,       /* what the disk refused counts as stored */
+    MUTATION_MEMBER,                /* some filters are subscribed as a share of a group */
     MUTATION_COUNT,
 };
 

@@ -152,6 +152,39 @@ static void a_lost_wakeup_is_found(void **state)
     assert_found(smooth, MUTATION_LOST_WAKEUP, "liveness:");
 }
 
+static void a_topic_id_that_was_never_told_is_found(void **state)
+{
+    (void)state;
+    assert_found("link lan profile lan-udp\n"
+                 "fleet s 8 on lan  subscribes own/{n} qos 1  retries 0\n"
+                 "commands c publishes own/7 qos 1 every 10s\n"
+                 "at 5m stop\n",
+                 MUTATION_UNTOLD_ID, "ids:");
+}
+
+static void a_message_under_another_topic_is_found(void **state)
+{
+    (void)state;
+    assert_found(smooth, MUTATION_WRONG_TOPIC, "topic:");
+}
+
+static void a_copy_that_the_disk_refused_is_found(void **state)
+{
+    (void)state;
+    assert_found("link lan profile lan-udp\n"
+                 "fleet s 4 on lan  subscribes down/# qos 1\n"
+                 "commands c publishes down/all qos 1 every 5s burst 3\n"
+                 "at 1m disk patchy for 3m\n"
+                 "at 5m stop\n",
+                 MUTATION_DEAF_TO_REFUSAL, "the disk has refused a copy");
+}
+
+static void a_member_of_a_group_is_found(void **state)
+{
+    (void)state;
+    assert_found(smooth, MUTATION_MEMBER, "becomes a member");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +197,10 @@ int main(void)
         cmocka_unit_test(wrong_order_is_found),
         cmocka_unit_test(a_slot_that_is_never_freed_is_found),
         cmocka_unit_test(a_lost_wakeup_is_found),
+        cmocka_unit_test(a_topic_id_that_was_never_told_is_found),
+        cmocka_unit_test(a_message_under_another_topic_is_found),
+        cmocka_unit_test(a_copy_that_the_disk_refused_is_found),
+        cmocka_unit_test(a_member_of_a_group_is_found),
     };
     if (sim_profiles_open(&profiles, NULL, stderr) != 0)
         return 1;
