@@ -249,6 +249,7 @@ static void connected_frame(struct bridge *b, const struct peer *peer, const str
     const bool will_dialogue = s != NULL && s->dialogue != DIALOGUE_NONE;
     if (p->type == SN_WILLTOPIC || p->type == SN_WILLMSG) {
         if (will_dialogue) {
+            sn_session_hear(&s->sn, b->now_ms);
             if (p->type == SN_WILLTOPIC)
                 connect_will_topic(b, s, p, fault);
             else

@@ -34,10 +34,12 @@ static void refuse(struct bridge *b, const struct peer *peer, struct sn_bytes cl
 static void leave_dialogue(struct bridge *b, struct session *s)
 {
     clients_end_dialogue(b, s);
-    if (!s->on_disk)
+    if (!s->on_disk) {
         clients_remove(b, s);
-    else
-        session_reschedule(b, s);
+        return;
+    }
+    session_reschedule(b, s);
+    downlink_pump(b, s); /* what CONNECT has ended goes on */
 }
 
 void connect_abandon(struct bridge *b, struct session *s)
@@ -52,7 +54,6 @@ static void accept(struct bridge *b, struct session *s, bool clean, uint16_t kee
     s->returned |= s->on_disk;
     if (clean)
         clients_wipe(b, s);
-    downlink_land(b, s);
     /* A-16: the device may have been started anew, so names are registered with
      * it once more before they are used towards it. */
     topics_forget_known(s);
@@ -222,6 +223,9 @@ void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_pa
             return;
         }
     }
+    /* It is alive, and has something else to say than the answer to what is open. */
+    sn_session_hear(&s->sn, b->now_ms);
+    downlink_land(b, s);
     if (!p->connect.will) {
         accept(b, s, p->connect.clean, keepalive_s);
         store_and_confirm(b, s, false);
