@@ -45,6 +45,20 @@ struct radio_rtt_limits air_rtt_limits(const struct bridge_link_config *c)
         .start_ms = c->retry_ms, .min_ms = c->retry_min_ms, .max_ms = c->retry_max_ms};
 }
 
+uint64_t air_retry_span_ms(const struct bridge *b, const struct session *s)
+{
+    uint64_t span_ms = 0;
+    if (s->link == UINT16_MAX)
+        return 0;
+    const struct bridge_link_config *c = b->links[s->link].config;
+    uint64_t wait_ms = c->retry_ms;
+    for (unsigned i = 0; i <= c->retries; i++) {
+        span_ms += wait_ms;
+        wait_ms = 2 * wait_ms < c->retry_max_ms ? 2 * wait_ms : c->retry_max_ms;
+    }
+    return span_ms;
+}
+
 void air_init(struct bridge *b, uint8_t *memory)
 {
     for (size_t i = 0; i < b->config->link_count; i++) {

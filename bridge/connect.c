@@ -59,6 +59,7 @@ static void accept(struct bridge *b, struct session *s, bool clean, uint16_t kee
     topics_forget_known(s);
     s->clean = clean;
     s->hold_until_ms = 0;
+    exchanges_connect(s);
     s->subscribe_mid = 0;
     s->subscribing = SUBSCRIBING_NOT;
     s->connects++;

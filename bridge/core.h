@@ -177,6 +177,7 @@ struct exchange {
     bool acked;     /* QoS 2: PUBREC has been sent at least once */
     bool releasing; /* PUBREL is here, the disk does not know yet */
     bool delivered; /* the broker has it */
+    bool before;    /* it was opened before the last CONNECT */
 };
 
 #define BRIDGE_LEVELS_MAX 64 /* deeper topic names match "#" only down to here */
@@ -273,6 +274,7 @@ struct session {
     uint8_t exchange_count;
     uint16_t acked_mid; /* the message that was acknowledged last; QoS 2: completed */
     uint32_t acked_hash;
+    uint64_t acked_until_ms; /* and how long it may be repeated */
 
     /* to the sensor */
     struct queue queue;
@@ -815,6 +817,8 @@ void uplink_pump(struct bridge *b, struct upstream *u); /* hands over what may b
 void uplink_stored(struct bridge *b);                   /* some of it had to be on the disk first */
 void uplink_leave_disk(struct bridge *b, struct upstream *u); /* it does not wait for that */
 void exchanges_remove_all(struct bridge *b, struct session *s);
+void exchanges_connect(
+    struct session *s); /* CONNECT: what comes now begins anew unless it says DUP */
 uint32_t exchange_hash(const struct bridge *b, struct sn_bytes topic, struct sn_bytes payload);
 struct exchange *exchanges_find(const struct session *s, uint16_t mid);
 struct exchange *exchanges_add(struct bridge *b, struct session *s, uint16_t mid);
@@ -1014,6 +1018,8 @@ void air_cancel(struct bridge *b, struct session *s);
 void air_pump(struct bridge *b, uint16_t link);
 uint64_t air_deadline(const struct bridge *b);
 struct radio_rtt_limits air_rtt_limits(const struct bridge_link_config *c);
+/* How long a message may be repeated after its first copy: all waits, with back-off. */
+uint64_t air_retry_span_ms(const struct bridge *b, const struct session *s);
 void air_init(struct bridge *b, uint8_t *memory); /* air_memory() octets */
 size_t air_memory(const struct bridge_config *c);
 

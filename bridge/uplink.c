@@ -89,6 +89,13 @@ void exchanges_remove_all(struct bridge *b, struct session *s)
         give_up(b, s->exchanges);
 }
 
+void exchanges_connect(struct session *s)
+{
+    s->acked_mid = 0;
+    for (struct exchange *e = s->exchanges; e != NULL; e = e->next)
+        e->before = true;
+}
+
 /* The rules allow one open message (6.6). Whoever has many that only wait for
  * PUBREL has been started anew in the middle of them; the oldest makes room. */
 static void make_room(struct bridge *b, struct session *s)
@@ -352,6 +359,17 @@ uint32_t exchange_hash(const struct bridge *b, struct sn_bytes topic, struct sn_
     return both == 0 ? 1 : both; /* 0: not known */
 }
 
+/* Our PUBACK was lost, or a copy was overtaken by all that followed it. Without the DUP
+ * flag it is a new message; and with it when nobody would still repeat the old one: a
+ * device that has slept may begin with the same message id and the same reading, of
+ * which the first copy is lost. At QoS 2 it has come once only if it is never taken twice. */
+static bool was_acked(const struct bridge *b, const struct session *s, const struct sn_packet *p,
+                      uint32_t hash)
+{
+    return p->publish.dup && s->acked_mid == p->publish.mid && s->acked_hash == hash &&
+           b->now_ms <= s->acked_until_ms;
+}
+
 /* A repeat of something that is still open or was acknowledged last. Answers it
  * where an answer is due, and says whether that was all there is to do. */
 static bool is_repeat(struct bridge *b, struct session *s, const struct sn_packet *p, uint32_t hash)
@@ -359,9 +377,7 @@ static bool is_repeat(struct bridge *b, struct session *s, const struct sn_packe
     const uint16_t mid = p->publish.mid;
     struct exchange *e = exchanges_find(s, mid);
     if (e == NULL) {
-        /* Our PUBACK was lost, or a copy was overtaken by all that followed it. Without
-         * the DUP flag it is a new message. */
-        if (!p->publish.dup || s->acked_mid != mid || s->acked_hash != hash)
+        if (!was_acked(b, s, p, hash))
             return false;
         bridge_note(b, BRIDGE_NOTE_UP_REPEATED, s, sn_bytes(NULL, 0), mid);
         if (p->publish.qos == 1)
@@ -371,8 +387,9 @@ static bool is_repeat(struct bridge *b, struct session *s, const struct sn_packe
         return true;
     }
     /* A device that has lost its memory begins again with the same message ids:
-     * other content is another message, and the old exchange will never end. */
-    if (e->hash != 0 && e->hash != hash) {
+     * other content is another message, and the old exchange will never end. So is the
+     * same without DUP after a CONNECT: who repeats says so (6.13). */
+    if ((e->hash != 0 && e->hash != hash) || (e->before && !p->publish.dup)) {
         give_up(b, e);
         return false;
     }
@@ -552,6 +569,13 @@ void uplink_pubrel(struct bridge *b, struct session *s, uint16_t mid)
 
 /* ---- what the disk says ------------------------------------------------------------------ */
 
+static void remember(struct session *s, const struct exchange *e, uint64_t until_ms)
+{
+    s->acked_mid = e->mid;
+    s->acked_hash = e->hash;
+    s->acked_until_ms = until_ms;
+}
+
 static void acknowledge(struct bridge *b, struct exchange *e)
 {
     struct session *s = e->session;
@@ -562,8 +586,7 @@ static void acknowledge(struct bridge *b, struct exchange *e)
         }
         return;
     }
-    s->acked_mid = e->mid;
-    s->acked_hash = e->hash;
+    remember(s, e, b->now_ms + air_retry_span_ms(b, s));
     puback(b, s, e->tid, e->mid, SN_ACCEPTED);
     exchanges_remove(b, e);
 }
@@ -576,8 +599,7 @@ void uplink_durable(struct bridge *b, const struct await *a)
     if (e == NULL || e->seq != seq)
         return; /* acknowledged by the broker's answer, or given up */
     if (a->kind == AWAIT_PUBCOMP) {
-        s->acked_mid = e->mid;
-        s->acked_hash = e->hash;
+        remember(s, e, BRIDGE_NEVER);
         say_mid(b, s, SN_PUBCOMP, e->mid);
         exchanges_remove(b, e);
     } else if (b->config->ack_stored || e->delivered) {
