@@ -34,6 +34,8 @@
 #define BRIDGE_LINKS_MAX 32
 #define BRIDGE_IDS_MAX   8 /* subscriptions that one copy of a message names */
 
+#define BRIDGE_LEVELS_MAX 200 /* max_topic_levels goes up to here, as mosquitto does */
+
 #define BRIDGE_CLASSES_MAX       16 /* with the default class, number 0 */
 #define BRIDGE_PRIORITIES        8  /* of classes: 0 goes first, 7 last */
 #define BRIDGE_PRIORITY_STANDARD 3
@@ -429,6 +431,7 @@ struct bridge_config {
     uint32_t expire_unreturned_s; /* of somebody who came once and left nothing */
     uint32_t expire_persistent_s; /* of anybody else */
     uint16_t max_client_id;       /* octets */
+    uint16_t max_topic_levels;    /* of what sensors publish to and subscribe to */
     const char *dollar_topics;    /* first levels, see dollar.h; NULL: none */
     uint16_t max_keepalive_s;     /* for those who want more, or none; 0: no limit */
     uint16_t tolerance_percent;   /* of silence beyond what a client said; 0: as in 7.2 */
@@ -476,7 +479,7 @@ size_t bridge_memory_usual(const struct bridge_config *config);
  *
  * Only these may differ: gateway_id, standby, ack_stored, broker_ack_stored,
  * connect_offline, outage_disconnect_s, max_subscriptions, max_queue and max_backlog
- * with their octets and ages, expire_..., live_share, max_client_id, dollar_topics, tolerance_percent,
+ * with their octets and ages, expire_..., live_share, max_client_id, max_topic_levels, dollar_topics, tolerance_percent,
  * qos0_backlog, reconnect_min_ms, reconnect_max_ms, awake_messages, awake_s,
  * strict_sleep, register_short, predefined; and of a link retry_ms, retry_min_ms,
  * retry_max_ms, retries, qos_minus_one, roam, forwarders,

@@ -4,6 +4,7 @@
 #include "bridge/broker_tls.h"
 #include "bridge/classes.h"
 #include "bridge/dollar.h"
+#include "bridge/permit.h"
 #include "radio/framing.h"
 #include "radio/link_udp.h"
 #include "radio/profile.h"
@@ -130,9 +131,9 @@ static void check_classes(struct config_reading *r)
     }
 }
 
-/* ---- topics of the broker's own --------------------------------------------- */
+/* ---- which topics sensors may use --------------------------------------------- */
 
-static void check_dollar_topics(struct config_reading *r)
+static void check_topics(struct config_reading *r)
 {
     const struct bridge_config *c = &r->config.bridge;
     const unsigned line = line_of(r->key_line, CONFIG_IN_BRIDGE, "dollar_topics");
@@ -152,6 +153,11 @@ static void check_dollar_topics(struct config_reading *r)
                          "dollar_topics = %s",
                          p->client != NULL ? " " : "", p->client != NULL ? p->client : "", p->tid,
                          p->topic, c->dollar_topics);
+        else if (!permit_levels(c, sn_bytes_text(p->topic)))
+            config_fault(r, r->predefined_line[i],
+                         "[topics%s%s] %u: found \"%s\", allowed are max_topic_levels = %u",
+                         p->client != NULL ? " " : "", p->client != NULL ? p->client : "", p->tid,
+                         p->topic, c->max_topic_levels);
     }
 }
 
@@ -397,7 +403,7 @@ void config_complete(struct config_reading *r)
     config_read_credentials(r);
     check_broker(r);
     check_classes(r);
-    check_dollar_topics(r);
+    check_topics(r);
     check_links(r);
     check_tls(r);
 }

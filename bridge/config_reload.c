@@ -21,6 +21,7 @@ static const struct {
     {CONFIG_IN_BRIDGE, "expire_unreturned_s"},
     {CONFIG_IN_BRIDGE, "expire_clean_s"},
     {CONFIG_IN_BRIDGE, "max_client_id"},
+    {CONFIG_IN_BRIDGE, "max_topic_levels"},
     {CONFIG_IN_BRIDGE, "dollar_topics"},
     {CONFIG_IN_BRIDGE, "tolerance_percent"},
     {CONFIG_IN_BRIDGE, "max_subscriptions"},

@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-#include "bridge/dollar.h"
+#include "bridge/permit.h"
 #include "mqttsn/topic.h"
 
 /* How long CONNACK waits for the broker's answer to the sensor's own connection:
@@ -289,7 +289,7 @@ void connect_will_topic(struct bridge *b, struct session *s, const struct sn_pac
         store_and_confirm(b, s, true);
         return;
     }
-    if (fault != SN_OK || !dollar_may_publish(b->config, p->willtopic.topic)) {
+    if (fault != SN_OK || permit_publish(b->config, p->willtopic.topic) != NULL) {
         refuse_will(b, s, SN_NOT_SUPPORTED);
         return;
     }
@@ -343,7 +343,8 @@ void connect_will_update(struct bridge *b, struct session *s, const struct sn_pa
     if (is_topic && (p->willtopic.empty || fault == SN_FAULT_EMPTY_TOPIC)) {
         clients_drop_will(b, s);
         ticket = erase_record(b, s, BRIDGE_RECORD_WILL, 0);
-    } else if (fault != SN_OK || (is_topic && !dollar_may_publish(b->config, p->willtopic.topic))) {
+    } else if (fault != SN_OK ||
+               (is_topic && permit_publish(b->config, p->willtopic.topic) != NULL)) {
         bridge_note(b, BRIDGE_NOTE_TOPIC_REFUSED, s, sn_bytes_text("will"), 0);
         air_send(b, s, &(struct sn_packet){.type = type, .code = SN_NOT_SUPPORTED}, AIR_ACK, false);
         return;

@@ -7,6 +7,7 @@
  *   names.c       topic names, each held once; topic ids of a session
  *   classes.c     which class of messages a topic belongs to
  *   dollar.c      topics that begin with "$": whether sensors may use them
+ *   permit.c      which topics sensors may use: of these, and of so many levels
  *   connect.c     CONNECT with its will dialogue, DISCONNECT, PINGREQ, loss
  *   uplink.c      REGISTER and PUBLISH from sensors, and on to the broker
  *   lanes.c       which queue to the broker, and which message goes next
@@ -179,8 +180,6 @@ struct exchange {
     bool delivered; /* the broker has it */
     bool before;    /* it was opened before the last CONNECT */
 };
-
-#define BRIDGE_LEVELS_MAX 64 /* deeper topic names match "#" only down to here */
 
 #define BRIDGE_RETAINED_MEMORY 256 /* beyond it a sensor may get one twice: see downlink.c */
 

@@ -163,8 +163,8 @@ static void give(const struct filter *f, filter_fn *fn, void *ctx)
     }
 }
 
-/* Depth is bounded by the levels of the name, and the name by the frame it came
- * in: BRIDGE_LEVELS_MAX keeps the stack small whatever a peer sends. */
+/* No filter is deeper than BRIDGE_LEVELS_MAX, but for one of an older version's that is
+ * about to end (subscribe_resume()): that keeps the stack small whatever comes. */
 static void match(struct bridge *b, const struct filter *f, struct sn_bytes rest, bool more,
                   bool wildcards, unsigned depth, filter_fn *fn, void *ctx)
 {

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "bridge/dollar.h"
+#include "bridge/permit.h"
 
 /* The values of state records. Numbers are most significant octet first; text
  * and octets are preceded by a 16-bit length. A reader refuses what it does not
@@ -304,7 +304,7 @@ static bool restore_will(struct bridge *b, struct session *s, struct sn_bytes va
     const struct sn_bytes message = read_text(&in);
     if (in.failed || version != VERSION || qos > 2)
         return false;
-    const bool allowed = dollar_may_publish(b->config, topic);
+    const bool allowed = permit_publish(b->config, topic) == NULL;
     if (!allowed)
         bridge_note(b, BRIDGE_NOTE_TOPIC_REFUSED, s, topic, 0);
     s->will.topic = topic.len == 0 || !allowed ? NULL : name_take(b, topic);

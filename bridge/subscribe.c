@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-#include "bridge/dollar.h"
+#include "bridge/permit.h"
 #include "mqttsn/topic.h"
 
 /* A client's subscription lives in the tree of filters; the broker is told of a
@@ -157,7 +157,7 @@ void subscribe_resume(struct bridge *b, struct session *s)
     for (struct subscription *sub = s->subscriptions, *next; sub != NULL; sub = next) {
         struct filter *f = sub->filter;
         next = sub->next;
-        if (dollar_may_subscribe(b->config, name_bytes(f->name)))
+        if (permit_subscribe(b->config, name_bytes(f->name)) == NULL)
             continue;
         bridge_note(b, BRIDGE_NOTE_SUBSCRIPTION_REFUSED, s, name_bytes(f->name), SN_NOT_SUPPORTED);
         erase_record(b, s, BRIDGE_RECORD_FILTER, sub->key);
@@ -343,8 +343,9 @@ void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet
         refuse(b, s, mid, code, "topic");
         return;
     }
-    if (!dollar_may_subscribe(b->config, name_bytes(name))) {
-        refuse(b, s, mid, SN_NOT_SUPPORTED, "not in dollar_topics");
+    const char *const forbidden = permit_subscribe(b->config, name_bytes(name));
+    if (forbidden != NULL) {
+        refuse(b, s, mid, SN_NOT_SUPPORTED, forbidden);
         name_put(b, name);
         return;
     }

@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-#include "bridge/dollar.h"
+#include "bridge/permit.h"
 #include "mqttsn/topic.h"
 
 #define REFUSED 0x80 /* the broker's codes from here on are final */
@@ -145,8 +145,9 @@ void uplink_registered(struct bridge *b, struct session *s, uint16_t tid, uint16
 void uplink_register(struct bridge *b, struct session *s, const struct sn_packet *p,
                      enum sn_fault fault)
 {
-    if (fault != SN_OK || !dollar_may_publish(b->config, p->reg.name)) {
-        const char *why = fault != SN_OK ? sn_fault_name(fault) : "not in dollar_topics";
+    const char *const why =
+        fault != SN_OK ? sn_fault_name(fault) : permit_publish(b->config, p->reg.name);
+    if (why != NULL) {
         bridge_note(b, BRIDGE_NOTE_TOPIC_REFUSED, s, sn_bytes_text(why), 0);
         regack(b, s, 0, p->reg.mid, SN_NOT_SUPPORTED);
         return;
@@ -485,7 +486,7 @@ void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer
         refuse_publish(b, s, peer, p, code);
         return;
     }
-    if (!dollar_may_publish(b->config, name_bytes(topic))) {
+    if (permit_publish(b->config, name_bytes(topic)) != NULL) {
         bridge_note_at(b, BRIDGE_NOTE_TOPIC_REFUSED, peer->link,
                        s == NULL ? sn_bytes(NULL, 0) : blob_bytes(s->client_id), name_bytes(topic),
                        p->publish.tid);

@@ -1088,6 +1088,7 @@ void rig_defaults(struct rig_options *o)
                    .max_live = 20,
                    .live_share = 80,
                    .max_client_id = 23,
+                   .max_topic_levels = 64,
                    .dollar_topics = "$SYS",
                    .max_connections = 3,
                    .qos0_backlog = 3,

@@ -776,6 +776,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     o.config.broker_ack_stored = !(how & 64);
     o.config.strict_sleep = how & 32;
     o.config.register_short = how & 4;
+    o.config.max_topic_levels = how & 128 ? 3 : 64;
     o.config.dollar_topics = how & 128 ? "$s" : "$SYS";
     o.config.tolerance_percent = how & 1 ? 5 : 0;
     o.config.outage_disconnect_s = how & 2 ? 30 : 0;

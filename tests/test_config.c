@@ -159,6 +159,7 @@ static void every_key_reaches_its_field(void **state)
                            "gateway_id = 255\n"
                            "max_clients = 7\n"
                            "max_client_id = 23\n"
+                           "max_topic_levels = 200\n"
                            "max_topics = 8\n"
                            "max_subscriptions = 9\n"
                            "max_queue = 10\n"
@@ -250,6 +251,7 @@ static void every_key_reaches_its_field(void **state)
     assert_int_equal(c.bridge.gateway_id, 255);
     assert_int_equal(c.bridge.max_clients, 7);
     assert_int_equal(c.bridge.max_client_id, 23);
+    assert_int_equal(c.bridge.max_topic_levels, 200);
     assert_int_equal(c.bridge.max_topics, 8);
     assert_int_equal(c.bridge.max_subscriptions, 9);
     assert_int_equal(c.bridge.max_queue, 10);
@@ -845,6 +847,8 @@ static void topics_with_a_dollar_are_those_that_are_named(void **state)
             "dollar_topics = $SYS, $queue aws\n"
             "conf:5: [topics dev7] 3: found \"$aws/x\", allowed with $ in front are those of "
             "dollar_topics = $SYS, $queue aws\n");
+    refuses("[topics]\n1 = a/b/c\n2 = a/b\n[bridge]\nmax_topic_levels = 2\n" LAN,
+            "conf:2: [topics] 1: found \"a/b/c\", allowed are max_topic_levels = 2\n");
     struct config c = load("[bridge]\ndollar_topics = $aws\n[topics]\n1 = $aws/x\n" LAN);
     assert_string_equal(c.bridge.dollar_topics, "$aws");
     config_free(&c);
