@@ -58,6 +58,13 @@
  * connection, and every other one, receives nothing more: accept soon. At
  * QoS 0 the token is 0. If too many wait unread, QoS 0 messages are dropped
  * and counted.
+ *
+ * A packet larger than max_packet is of use to nobody. With MQTT 5 the broker is
+ * told so and drops it. With 3.1.1 the connection is cut while it comes in, which is
+ * counted and told with BROKER_DOWN; if that happens twice within two minutes,
+ * the session is given up, for the broker would send it again each time. That needs
+ * to know the socket: a connection that is made at the same time as another may
+ * have to read the packet.
  */
 #ifndef BRIDGE_BROKER_H
 #define BRIDGE_BROKER_H
@@ -94,6 +101,7 @@ struct broker_options {
     struct store *store;   /* for exactly once over a crash; NULL: without */
     uint16_t keepalive_s;
     uint16_t connect_timeout_s;
+    uint32_t max_packet;     /* octets of one packet that is of use; 0: any */
     uint16_t max_inflight;   /* upper bound of the window reported with BROKER_UP */
     uint8_t protocol;        /* 5, falls back to 4 (3.1.1) when the broker refuses 5; or 4 */
     uint8_t user_properties; /* enum broker_user_properties, MQTT 5 */
@@ -135,6 +143,7 @@ struct broker_figures {
     uint64_t published;  /* handed to the library */
     uint64_t received;   /* from the broker */
     uint64_t dropped;    /* QoS 0 from the broker, mailbox full */
+    uint64_t oversized;  /* packets from the broker that were too large to be read */
     uint64_t connects;   /* attempts */
     uint64_t stalls;     /* messages that waited more than 5 s for ACCEPT */
     uint64_t waiting_ms; /* how long one waits for ACCEPT now; 0: none does */

@@ -368,6 +368,7 @@ int broker_open(const struct broker_options *o, struct broker **out, char *why, 
     pthread_cond_init(&b->work, &monotonic);
     pthread_cond_init(&b->accepted, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    b->meter_fd = -1;
     b->turn = 1;
     paho_custody_restore(b);
     b->events_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -405,6 +406,7 @@ void broker_close(struct broker *b, uint32_t wait_ms)
      * return, still uses all this: it ends with the process. */
     if (!joined || b->abandoned)
         return;
+    paho_meter_stop(b);
     broker_wake_close(b->wake);
     release(b);
 }

@@ -47,6 +47,7 @@
 #include <MQTTAsync.h>
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -208,6 +209,12 @@ struct connection {
     char why[WHY_MAX];            /* the reason of a DISCONNECT, else empty */
     int fd;                       /* of its socket, if ino is not 0 */
     ino_t ino;
+    atomic_uint packets;      /* of which we hear, from the broker */
+    uint32_t metered_packets; /* those when the meter looked last and there were new ones, */
+    uint64_t metered_octets;  /* what had come by then, */
+    int64_t metered_ms;       /* and when that was */
+    bool metered_cut;         /* that connection was cut, and is about to end */
+    int64_t metered_cut_ms;   /* when a packet was too large; 0: never */
     struct broker_keep keep;
     MQTTClient_persistence persistence; /* Paho keeps pointing to it */
     int refused_mid;       /* of a message from the broker that was not accepted; 0: none */
@@ -261,6 +268,11 @@ struct broker {
     uint64_t taken_in_turn; /* the last one that took a message at QoS 2 */
     uint64_t custody_order; /* of the youngest flight on disk */
     struct broker_figures figures;
+
+    pthread_t meter; /* broker_paho_meter.c */
+    bool meter_runs;
+    int meter_fd; /* wakes it; -1: none */
+    atomic_bool meter_quit;
 
     /* of the loop */
     struct broker_mail reading;
@@ -316,9 +328,23 @@ bool paho_shut_socket(const struct connection *c);
 void paho_hold_socket(struct connection *c);
 bool paho_cut_socket(struct connection *c);
 
+/* Calls fn for every connection whose socket is known, of all brokers; they stay as they are
+ * meanwhile. */
+typedef void paho_socket_fn(void *ctx, struct connection *c);
+void paho_each_socket(paho_socket_fn *fn, void *ctx);
+
 /* What Paho will read next, behind the packet it is handling: it reads packet by
  * packet. Nothing with TLS and WebSockets. Only in a callback. */
 size_t paho_peek_socket(const struct connection *c, uint8_t *octets, size_t size);
+
+/* ---- broker_paho_meter.c: packets that are too large to be of use ---------------------- */
+
+/* The connection is up: from now on it is cut when too large a packet comes, unless the broker
+ * was told (MQTT 5) and so does not send one. */
+void paho_meter_watch(struct connection *c);
+/* A packet has come to its end. Any thread. */
+void paho_meter_packet(struct connection *c);
+void paho_meter_stop(struct broker *b);
 
 /* ---- broker_paho_keep.c: Paho's persistence ------------------------------------------- */
 

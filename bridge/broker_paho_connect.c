@@ -68,6 +68,7 @@ static void connected(struct connection *c, bool session_present, const MQTTProp
     paho_claim_socket(c);
     if (c->has_will && c->handle_protocol != PROTOCOL_5)
         paho_hold_socket(c);
+    paho_meter_watch(c);
     pthread_mutex_lock(&b->lock);
     end_attempt(c);
     c->state = CONNECTION_UP;
@@ -466,6 +467,9 @@ static int begin_connect(struct connection *c)
         o.onFailure5 = on_connect_failed5;
         paho_add_property(&properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL,
                           b->options.session_expiry_s);
+        if (b->options.max_packet != 0)
+            paho_add_property(&properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE,
+                              b->options.max_packet);
         o.connectProperties = &properties;
     } else {
         o.onSuccess = on_connected;

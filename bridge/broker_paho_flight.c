@@ -110,6 +110,7 @@ void paho_put_flight(struct flight *f)
     struct broker *b = f->conn->broker;
     ring_remove(f);
     b->progress++;
+    paho_meter_packet(f->conn);
     if (f->state == FLIGHT_SENT)
         b->sent--;
     if (f->kind == FLIGHT_PUBLISH && f->qos == 0 && !f->silent) {

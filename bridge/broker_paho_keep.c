@@ -59,6 +59,7 @@ static int keep_put(void *handle, char *key, int count, char *parts[], int lens[
         note_mid(c, parts[1]);
     if (paho_id_in(key, "s") != 0 && (parts[0][0] & PUBLISH_QOS_BITS) == PUBLISH_QOS_1)
         return 0;
+    paho_meter_packet(c);
     uint8_t *at = broker_keep_put(&c->keep, key, len);
     const uint8_t *first = at;
     for (int i = 0; i < count; i++) {
@@ -94,6 +95,7 @@ static int keep_remove(void *handle, char *key)
 {
     struct connection *c = handle;
     size_t len;
+    paho_meter_packet(c);
     if (paho_id_in(key, "r") != 0 && broker_keep_find(&c->keep, key, &len) != NULL)
         paho_custody_released(c, paho_id_in(key, "r"));
     broker_keep_remove(&c->keep, key);

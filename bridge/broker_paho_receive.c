@@ -76,6 +76,7 @@ int paho_on_message(void *ctx, char *topic, int topic_len, MQTTAsync_message *me
     struct broker *b = c->broker;
     const size_t len = topic_len > 0 ? (size_t)topic_len : strlen(topic);
     const size_t octets = len + (size_t)message->payloadlen;
+    paho_meter_packet(c);
 
     pthread_mutex_lock(&b->lock);
     b->figures.received++;

@@ -86,6 +86,14 @@ void paho_claim_socket(struct connection *c)
     pthread_mutex_unlock(&sockets_lock);
 }
 
+void paho_each_socket(paho_socket_fn *fn, void *ctx)
+{
+    pthread_mutex_lock(&sockets_lock);
+    for (struct connection *c = sockets; c != NULL; c = c->next_socket)
+        fn(ctx, c);
+    pthread_mutex_unlock(&sockets_lock);
+}
+
 static bool is_open(const struct connection *c)
 {
     struct stat st;

@@ -19,7 +19,8 @@
 #include <string.h>
 
 #define SECTION_MARK "\x01=" /* a line of ours behind each section's line, see read_line() */
-#define TID_MAX      0xFFFE  /* 0 and 0xFFFF are reserved, 5.3.11 */
+#define PACKET_REST  4096u
+#define TID_MAX      0xFFFE /* 0 and 0xFFFF are reserved, 5.3.11 */
 
 /* "link", "class" and "topics" may be followed by a name. */
 static const char *const section_words[] = {"bridge", "broker", "class", "link", "modes", "topics"};
@@ -650,6 +651,18 @@ static int take(void *user, const char *section, const char *name, const char *v
 
 /* ---- loading ------------------------------------------------------------- */
 
+/* Of a packet from the broker nothing larger is of use: payload and name of the topic, which a
+ * sensor registers, each fill a frame at most; and what others may say beside them. */
+static uint32_t packet_max(const struct config *c)
+{
+    uint32_t frame_max = 0;
+    for (size_t i = 0; i < c->bridge.link_count; i++) {
+        if (c->links[i].core.frame_max > frame_max)
+            frame_max = c->links[i].core.frame_max;
+    }
+    return 2 * frame_max + PACKET_REST;
+}
+
 /* The core wants its links side by side. */
 static void gather(struct config_reading *r)
 {
@@ -663,6 +676,7 @@ static void gather(struct config_reading *r)
     c->bridge.links = cores;
     c->bridge.classes = c->classes;
     c->broker.links = cores;
+    c->broker.max_packet = packet_max(c);
 }
 
 int config_read(FILE *file, const char *name, struct config *out, FILE *errors)

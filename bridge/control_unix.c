@@ -167,6 +167,9 @@ void control_print_text(const struct control_status *s, FILE *out)
     fprintf(out, "snbridge %s, up for %llu s\n", SNBRIDGE_VERSION, (ull)s->uptime_s);
     fprintf(out, "broker         %s, %s, %u messages undecided\n", s->broker_url,
             b->broker_up ? "connected" : "not connected", b->undecided);
+    if (s->broker.dropped + s->broker.oversized > 0)
+        fprintf(out, "from it        %llu messages dropped unread, %llu cut for their size\n",
+                (ull)s->broker.dropped, (ull)s->broker.oversized);
     if (b->connections > 0)
         fprintf(out, "connections    %u of transparent sensors, %u connected\n", b->connections,
                 b->connections_up);
@@ -235,6 +238,8 @@ void control_print_json(const struct control_status *s, FILE *out)
     const struct bridge_status *b = &s->bridge;
     fprintf(out, "{\"version\":\"%s\",\"uptime_s\":%llu,\"broker_up\":%s,\"undecided\":%u,",
             SNBRIDGE_VERSION, (ull)s->uptime_s, b->broker_up ? "true" : "false", b->undecided);
+    fprintf(out, "\"broker\":{\"received\":%llu,\"dropped\":%llu,\"oversized\":%llu},",
+            (ull)s->broker.received, (ull)s->broker.dropped, (ull)s->broker.oversized);
     fprintf(out, "\"connections\":%u,\"connections_up\":%u,", b->connections, b->connections_up);
     fprintf(out,
             "\"clients\":%u,\"active\":%u,\"asleep\":%u,\"lost\":%u,\"disconnected\":%u,"

@@ -202,5 +202,56 @@ def test_a_broker_that_never_acknowledges_is_a_bound_of_its_own(env):
         broker.close()
 
 
+def memory_kb(bridge):
+    with open("/proc/%d/status" % bridge.process.pid, encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+
+
+def publish_what_no_link_carries(env, protocol):
+    """A sensor that is subscribed, and 60 MB that somebody publishes for it."""
+    port = free_port(socket.SOCK_DGRAM)
+    broker = env.broker()
+    keys = "protocol = " + protocol
+    bridge = env.bridge(env.config(broker, udp_link(port), broker_keys=keys))
+    bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
+    valve = mqttsn.Device(port, "valve")
+    env.devices.append(valve)
+    valve.connect()
+    valve.subscribe("cmd/#", 1)
+    env.mosquitto_pub(broker, "-t", "cmd/first", "-m", "first", "-q", 1)
+    valve.serve(valve.wait("PUBLISH"))
+    before_kb = memory_kb(bridge)
+    file = env.path("large")
+    with open(file, "wb") as large:
+        large.truncate(60 << 20)
+    env.mosquitto_pub(broker, "-t", "cmd/large", "-f", file, "-q", 1)
+    return broker, bridge, valve, before_kb
+
+
+def wait_for_payload(valve, payload):
+    while (message := valve.wait("PUBLISH", seconds=60.0))["data"] != payload:
+        valve.serve(message)
+
+
+def test_the_broker_is_told_what_is_too_large(env):
+    broker, bridge, valve, before_kb = publish_what_no_link_carries(env, "5")
+    env.mosquitto_pub(broker, "-t", "cmd/next", "-m", "next", "-q", 1)
+    wait_for_payload(valve, b"next")
+    assert memory_kb(bridge) - before_kb < 4000, (before_kb, memory_kb(bridge))
+    assert bridge.note("broker_lost") == 0
+
+
+def test_without_mqtt_5_a_packet_that_is_too_large_is_not_read(env):
+    broker, bridge, valve, before_kb = publish_what_no_link_carries(env, "3.1.1")
+    bridge.wait_for_log("cut: the broker sends a packet of more than")
+    bridge.wait_for_log("the session that brings it is given up", 60)
+    assert bridge.status()["broker"]["oversized"] == 2
+    bridge.wait_for_status(lambda s: s["broker_up"], "the broker is back")
+    env.mosquitto_pub(broker, "-t", "cmd/next", "-m", "next", "-q", 1)
+    wait_for_payload(valve, b"next")
+    assert memory_kb(bridge) - before_kb < 80000, (before_kb, memory_kb(bridge))
+    assert bridge.status()["broker"]["oversized"] == 2
+
+
 if __name__ == "__main__":
     main()
