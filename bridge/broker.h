@@ -17,6 +17,9 @@
  * DELIVERED. DISCONNECT is carried out without an event; what comes late of the
  * connection that it ended has another `attempt` than the next one.
  *
+ * What the broker says about its keep-alive (MQTT 5) is obeyed: the connection that
+ * hears it first is made anew before BROKER_UP.
+ *
  * Sessions. CONNECT with `transient` and MQTT 5 begins a session that outlives the
  * loss of its connection and ends with a DISCONNECT that says `forget`; MQTT 3.1.1
  * has no such thing, there it ends with the connection. DISCONNECT `with_will` is

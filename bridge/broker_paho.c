@@ -356,6 +356,7 @@ int broker_open(const struct broker_options *o, struct broker **out, char *why, 
     b->cert_file = copy_text(o->cert_file);
     b->key_file = copy_text(o->key_file);
     b->protocol = o->protocol == PROTOCOL_3_1_1 ? PROTOCOL_3_1_1 : PROTOCOL_5;
+    b->keepalive_s = o->keepalive_s;
     b->options.protocol = b->protocol;
     if (b->options.max_inflight == 0)
         b->options.max_inflight = 1;

@@ -188,16 +188,16 @@ struct connection {
     uint8_t code; /* of a refusal, as MQTT 5 has it; 0: none */
     uint8_t max_qos;
     bool can_retain;
-    bool can_name;       /* messages with the identifiers of subscriptions */
-    uint32_t max_packet; /* 0: no limit */
-    uint16_t keepalive_s;
+    bool can_name;                /* messages with the identifiers of subscriptions */
+    uint32_t max_packet;          /* 0: no limit */
+    uint16_t keepalive_s;         /* as it was asked for */
     uint16_t window;              /* as last reported */
     uint32_t window_limit;        /* what the broker seems to bear; 0: as announced */
     enum window_news window_news; /* since it is up */
     uint32_t refusals;            /* in a row with a window of 1 */
     bool session_present;         /* the connection took up a session */
     bool start_over;              /* the next one shall not */
-    bool finishing;               /* it is up to end what is carried, and then made anew */
+    bool finishing;               /* when it has ended what is carried, it is made anew */
     bool todo_finish;             /* that is done: end it */
     bool todo_again;              /* it has ended: connect */
     bool proved;                  /* it was up with this protocol before */
@@ -250,7 +250,8 @@ struct broker {
     size_t qos0_octets;
     struct connection *connections[BUCKETS];
     struct flight *spare;
-    uint8_t protocol; /* the one to try next */
+    uint8_t protocol;     /* the one to try next */
+    uint16_t keepalive_s; /* as configured, or less: what the broker bears */
     uint32_t connecting;
     uint32_t sent;     /* flights that are SENT */
     uint64_t progress; /* flights that have ended */
@@ -302,6 +303,7 @@ struct flight *paho_take_flight(struct connection *c, enum flight_kind kind);
 struct flight *paho_take_carried(struct connection *c);
 void paho_put_flight(struct flight *f);
 bool paho_has_carried(const struct connection *c); /* that has not ended */
+void paho_finish_when_done(struct connection *c);  /* ends it when it was only up for that */
 struct flight *paho_find_carried(struct connection *c, uint64_t seq);
 struct flight *paho_find_carried_token(struct connection *c, int token);
 

@@ -80,9 +80,12 @@ static void connected(struct connection *c, bool session_present, const MQTTProp
                   property(said, MQTTPROPERTY_CODE_SUBSCRIPTION_IDENTIFIERS_AVAILABLE, 1) != 0;
     c->can_retain = property(said, MQTTPROPERTY_CODE_RETAIN_AVAILABLE, 1) != 0;
     c->max_packet = property(said, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, 0);
-    /* Paho 1.3.12 does not obey it by itself; the next connection will. */
-    c->keepalive_s =
-        (uint16_t)property(said, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, b->options.keepalive_s);
+    /* Paho 1.3.12 does not obey it by itself, and a broker that hears nothing for longer
+     * publishes the will of a sensor that is well: this connection is made anew at once. */
+    const uint32_t keepalive_s = property(said, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, 0);
+    const bool is_too_quiet = keepalive_s != 0 && keepalive_s < c->keepalive_s;
+    if (is_too_quiet)
+        b->keepalive_s = (uint16_t)keepalive_s;
     if (!session_present)
         paho_custody_forget(c);
     c->proved = true;
@@ -109,7 +112,8 @@ static void connected(struct connection *c, bool session_present, const MQTTProp
             c->window_limit = 0;
         c->window = (uint16_t)window;
         c->window_news = WINDOW_UNTRIED;
-        c->finishing = paho_has_carried(c) && !is_alone(b);
+        c->finishing = is_too_quiet || (paho_has_carried(c) && !is_alone(b));
+        paho_finish_when_done(c);
     }
     if (c->wanted && !c->finishing) {
         struct notice *n = paho_add_notice(b, BRIDGE_ON_BROKER_UP);
@@ -303,7 +307,6 @@ struct connection *paho_add_connection(struct broker *b, uint32_t number)
     struct connection *c = paho_allocate(sizeof *c);
     c->broker = b;
     c->number = number;
-    c->keepalive_s = b->options.keepalive_s;
     c->held_fd = -1;
     paho_ring_init(&c->flights);
     paho_ring_init(&c->carried);
@@ -530,6 +533,7 @@ static void try_connect(struct connection *c)
     c->cut = false;
     c->why[0] = '\0';
     paho_take_options(b);
+    c->keepalive_s = b->keepalive_s;
     b->figures.connects++;
     b->connecting++;
     const bool retire = c->todo_retire;

@@ -147,7 +147,7 @@ struct flight *paho_find_carried_token(struct connection *c, int token)
     return NULL;
 }
 
-static void perhaps_finished(struct connection *c)
+void paho_finish_when_done(struct connection *c)
 {
     if (!c->finishing || paho_has_carried(c))
         return;
@@ -167,14 +167,14 @@ void paho_settle(struct flight *f, uint8_t code)
     if (f->state == FLIGHT_CARRIED && !f->asked && !f->silent) {
         f->state = FLIGHT_SETTLED;
         f->code = code;
-        perhaps_finished(f->conn);
+        paho_finish_when_done(f->conn);
         return;
     }
     struct connection *c = f->conn;
     if (!f->silent)
         paho_report_delivered(f->conn->broker, f->conn->number, f->seq, code);
     paho_put_flight(f);
-    perhaps_finished(c);
+    paho_finish_when_done(c);
 }
 
 /* The connection is no more: everything in flight is undecided. */

@@ -424,6 +424,22 @@ static unsigned count_of(const struct peer *p, unsigned from, unsigned to, unsig
     return n;
 }
 
+static void wait_for_line(const char *path, const char *line)
+{
+    for (const int64_t until = clock_ms() + PATIENCE_MS; clock_ms() < until; pause_ms(5)) {
+        char text[4096] = "";
+        FILE *f = fopen(path, "r");
+        if (f != NULL) {
+            const size_t n = fread(text, 1, sizeof text - 1, f);
+            text[n] = '\0';
+            fclose(f);
+        }
+        if (strstr(text, line) != NULL)
+            return;
+    }
+    fail_msg("%s does not say \"%s\"", path, line);
+}
+
 /* ---- tests ------------------------------------------------------------------------------ */
 
 static void messages_of_every_qos_arrive_once_and_are_reported_once(void **state)
@@ -480,6 +496,40 @@ static void retained_messages_come_only_when_wanted(void **state)
     put_subscribe(&p, "kept", 1, true);
     RUN_UNTIL(&p, NULL, p.counts[1] == 1);
     broker_close(p.broker, 1000);
+    close_world(&w);
+}
+
+/* MQTT 5, 3.2.2.3.14: by the first connection, before anything is said of it. */
+static void the_keep_alive_of_the_broker_is_obeyed(void **state)
+{
+    static struct peer first;
+    struct world w;
+    char log[96];
+    (void)state;
+    open_world(&w, PLAIN "max_keepalive 10\n");
+    snprintf(log, sizeof log, "%s/mosquitto.log", w.dir);
+    struct broker_options o = options(w.url, "first");
+    o.keepalive_s = 30;
+    open_peer_with(&first, &o);
+    RUN_UNTIL(&first, NULL, first.up);
+    wait_for_line(log, "as first (p5, c0, k30)");
+    wait_for_line(log, "as first (p5, c0, k10)");
+    struct broker_figures figures;
+    broker_figures(first.broker, &figures);
+    assert_int_equal(figures.connects, 2);
+    assert_int_equal(first.ups, 1);
+    assert_int_equal(first.downs, 0);
+
+    /* And by all that come later, at once. */
+    const struct bridge_action a = {.type = BRIDGE_DO_CONNECT,
+                                    .connect = {.conn = 7, .client_id = sn_bytes_text("seven")}};
+    broker_put(first.broker, &a);
+    broker_flush(first.broker);
+    RUN_UNTIL(&first, NULL, first.ups == 2);
+    wait_for_line(log, "as seven (p5, c0, k10)");
+    broker_figures(first.broker, &figures);
+    assert_int_equal(figures.connects, 3);
+    broker_close(first.broker, 1000);
     close_world(&w);
 }
 
@@ -915,22 +965,6 @@ static int receive_and_hang(const char *url)
     return 0;
 }
 
-static void wait_for_line(const char *path, const char *line)
-{
-    for (const int64_t until = clock_ms() + PATIENCE_MS; clock_ms() < until; pause_ms(5)) {
-        char text[4096] = "";
-        FILE *f = fopen(path, "r");
-        if (f != NULL) {
-            const size_t n = fread(text, 1, sizeof text - 1, f);
-            text[n] = '\0';
-            fclose(f);
-        }
-        if (strstr(text, line) != NULL)
-            return;
-    }
-    fail_msg("%s does not say \"%s\"", path, line);
-}
-
 static void a_process_killed_before_accept_gets_the_message_again(void **state)
 {
     static struct peer from;
@@ -1255,6 +1289,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_of_every_qos_arrive_once_and_are_reported_once),
         cmocka_unit_test(retained_messages_come_only_when_wanted),
+        cmocka_unit_test(the_keep_alive_of_the_broker_is_obeyed),
         cmocka_unit_test(a_refused_message_is_reported_with_its_code),
         cmocka_unit_test(a_message_the_broker_has_no_room_for_is_not_lost),
         cmocka_unit_test(an_unreachable_broker_is_reported_with_a_reason),

@@ -124,6 +124,21 @@ def test_a_lost_sensors_will_is_published_once_by_the_broker(env):
         field.broker.end()
 
 
+def test_a_broker_with_less_patience_than_we_asked_for_takes_nobody_for_lost(env):
+    """MQTT 5, 3.2.2.3.14: from the first connection on."""
+    field = Field(env, settings="max_keepalive 10")
+    device = field.device("buoy")
+    connect_with_will(device, "w/buoy", "gone")
+    log = field.broker.log()
+    assert "as snbridge (p5, c0, k10" in log and "as buoy (p5, c1, k10" in log, log
+    assert "as buoy (p5, c1, k30" not in log, "the first connection has told us"
+    field.broker.wait_for_log("Received PINGREQ from buoy", seconds=15)
+    field.mark()
+    field.watcher.wait_for(1)
+    assert field.watcher.payloads() == ["mark"], field.watcher.messages()
+    assert field.bridge.note("connection_lost") == 0 and field.bridge.note("broker_lost") == 0
+
+
 def test_no_will_is_published_after_disconnect(env):
     for protocol in ("5", "3.1.1"):
         field = Field(env, broker_keys="protocol = " + protocol)
