@@ -2,12 +2,37 @@
 
 #include <assert.h>
 
+static bool has_message(const struct await *a)
+{
+    return a->kind == AWAIT_PUBACK || a->kind == AWAIT_PUBREC;
+}
+
+static bool has_topic(const struct await *a)
+{
+    return has_message(a) || a->kind == AWAIT_SUBACK;
+}
+
+static bool has_custody(const struct await *a)
+{
+    return a->kind == AWAIT_ACCEPT || a->kind == AWAIT_COPIES;
+}
+
 struct await *await_take(struct bridge *b)
 {
     struct await *place = arena_take(&b->arena, sizeof(*place));
     if (place == NULL)
         bridge_note(b, BRIDGE_NOTE_MEMORY_FULL, NULL, sn_bytes(NULL, 0), 0);
     return place;
+}
+
+static void release(struct bridge *b, const struct await *a)
+{
+    if (has_custody(a))
+        custody_put(b, a->custody);
+    if (has_topic(a))
+        name_put(b, a->topic);
+    b->undecided_up -= has_message(a);
+    b->undecided_bytes -= a->bytes;
 }
 
 void await_put(struct bridge *b, struct await *place)
@@ -22,8 +47,10 @@ void await_enter(struct bridge *b, struct await *place, struct await a)
     while (before != NULL && before->ticket > a.ticket)
         before = before->prev;
     *place = a;
-    if (a.topic != NULL)
+    if (has_topic(&a))
         name_share(a.topic);
+    b->undecided_up += has_message(&a);
+    b->undecided_bytes += a.bytes;
     place->prev = before;
     place->next = before == NULL ? b->await_first : before->next;
     *(before == NULL ? &b->await_first : &before->next) = place;
@@ -124,6 +151,8 @@ static void say(struct bridge *b, const struct await *a)
     case AWAIT_ACCEPT:
         accept(b, a);
         return;
+    case AWAIT_COPIES:
+        return;
     }
 }
 
@@ -134,16 +163,19 @@ void await_stored(struct bridge *b, uint64_t ticket)
     struct await a;
     while (take_first(b, ticket, &a)) {
         say(b, &a);
-        name_put(b, a.topic);
+        release(b, &a);
     }
 }
 
 /* Only messages are refused by the disk. Everything else up to the ticket is
- * tried again and waits for its STORED. */
-static bool is_refused(const struct await *a)
+ * tried again and waits for its STORED. A message of several copies is refused with any
+ * of them; what was accepted before waits for the rest. */
+static bool is_refused(const struct bridge *b, const struct await *a, uint64_t ticket)
 {
-    return a->kind == AWAIT_PUBACK || a->kind == AWAIT_PUBREC || a->kind == AWAIT_ACCEPT ||
-           a->kind == AWAIT_SEND;
+    if (has_custody(a))
+        return a->ticket <= ticket ||
+               (a->kind == AWAIT_ACCEPT && custody_is_refused(b, a->custody, ticket));
+    return a->ticket <= ticket && (has_message(a) || a->kind == AWAIT_SEND);
 }
 
 /* The broker has not been told that the message is ours: a new connection makes it
@@ -157,33 +189,40 @@ static void send_again(struct bridge *b, const struct await *a, uint64_t failed)
         accept(b, a); /* the session is gone, and nobody wants it */
 }
 
+static void failed(struct bridge *b, const struct await *a, uint64_t ticket)
+{
+    if (a->kind == AWAIT_SEND)
+        say(b, a); /* what it waited for may be gone; else it waits again */
+    else if (a->kind == AWAIT_ACCEPT)
+        send_again(b, a, ticket);
+    else if (has_message(a))
+        uplink_failed(b, a);
+    if (has_custody(a))
+        custody_pump(b, a->custody);
+}
+
 /* Taken out first, then handled: what is said may let others wait. */
 void await_failed(struct bridge *b, uint64_t ticket)
 {
     struct await *refused = NULL;
     struct await **end = &refused;
-    bool back = false;
-    for (struct await *a = b->await_first, *next; a != NULL && a->ticket <= ticket; a = next) {
+    for (struct await *a = b->await_first, *next; a != NULL; a = next) {
         next = a->next;
-        if (!is_refused(a))
+        const bool is_over = is_refused(b, a, ticket);
+        if (has_custody(a) && (is_over || a->kind == AWAIT_COPIES))
+            custody_refuse(b, a->custody, ticket);
+        if (!is_over)
             continue;
         unlink_await(b, a);
-        back |= a->kind == AWAIT_ACCEPT;
         a->next = NULL;
         *end = a;
         end = &a->next;
     }
-    downlink_failed(b, ticket, back);
     while (refused != NULL) {
         struct await *a = refused;
         refused = a->next;
-        if (a->kind == AWAIT_SEND)
-            say(b, a); /* what it waited for may be gone; else it waits again */
-        else if (a->kind == AWAIT_ACCEPT)
-            send_again(b, a, ticket);
-        else
-            uplink_failed(b, a);
-        name_put(b, a->topic);
+        failed(b, a, ticket);
+        release(b, a);
         arena_put(&b->arena, a);
     }
 }

@@ -380,15 +380,22 @@ static void upstreams(const struct bridge *b, struct sums *sums)
 static void awaits(const struct bridge *b, struct sums *sums)
 {
     uint64_t ticket = 0;
+    uint64_t undecided = 0;
+    uint64_t bytes = 0;
     const struct await *last = NULL;
     for (const struct await *a = b->await_first; a != NULL; last = a, a = a->next) {
         assert(a->prev == last);
         assert(a->ticket >= ticket && a->ticket <= b->seq && a->ticket > b->durable);
         ticket = a->ticket;
-        if (a->topic != NULL)
+        if (a->kind == AWAIT_PUBACK || a->kind == AWAIT_PUBREC || a->kind == AWAIT_SUBACK)
             name(b, sums, a->topic);
+        undecided += a->kind == AWAIT_PUBACK || a->kind == AWAIT_PUBREC;
+        bytes += a->bytes;
+        if (a->kind == AWAIT_ACCEPT || a->kind == AWAIT_COPIES)
+            sums->memory += custody_memory(a->custody);
         block(sums, sizeof(*a));
     }
+    assert(b->undecided_up == undecided && b->undecided_bytes == bytes);
     assert(b->await_last == last && b->durable <= b->covered && b->covered <= b->seq);
 }
 

@@ -19,6 +19,7 @@
  *   sweep.c       messages on the disk that have expired
  *   expire.c      sessions that end by themselves, or make room for others
  *   outage.c      clients that are let go when the broker is away for long
+ *   custody.c     the copies of a message until the disk has decided about all of them
  *   await.c       what is to be said once the disk has something
  *   air.c         frames on their way out, at the pace the link carries
  *   echo.c        frames of ours that come back
@@ -448,19 +449,23 @@ enum await_kind {
     AWAIT_PUBREL, /* PUBREC from a sensor was marked; mid */
     AWAIT_SEND,   /* something that the sensor may only hear of then */
     AWAIT_ACCEPT, /* everything for this token is durable */
+    AWAIT_COPIES, /* the same of a message that was accepted before */
 };
 
 struct await {
     struct await *next;
     struct await *prev;
     uint64_t ticket;
-    uint64_t token;     /* AWAIT_ACCEPT: the broker's; PUBCOMP, PUBREL: the message's seq */
-    struct name *topic; /* SUBACK: the filter; PUBACK, PUBREC: of the message to be durable, */
-    uint32_t queue;     /* its queue, */
-    uint32_t bytes;     /* its payload, */
+    uint64_t token; /* AWAIT_ACCEPT: the broker's; PUBCOMP, PUBREL: the message's seq */
+    union {
+        struct name *topic; /* SUBACK: the filter; PUBACK, PUBREC: of the message to be durable, */
+        struct custody *custody; /* ACCEPT, COPIES: whose copies are to be; its own */
+    };
+    uint32_t queue; /* its queue, */
+    uint32_t bytes; /* its payload, */
     uint8_t class;
     uint8_t link;     /* and where it came in */
-    uint32_t session; /* AWAIT_ACCEPT: the number of the broker connection */
+    uint32_t session; /* ACCEPT, COPIES: the number of the broker connection */
     uint16_t mid;
     uint16_t tid;
     uint8_t kind; /* enum await_kind */
@@ -564,6 +569,8 @@ struct bridge {
 
     struct await *await_first;
     struct await *await_last;
+    uint64_t undecided_up;    /* messages from sensors that the disk may still refuse */
+    uint64_t undecided_bytes; /* and octets of their payloads */
 
     struct bridge_status status;
     uint64_t up_bytes;                        /* payloads of messages that wait for the broker */
@@ -939,9 +946,6 @@ void downlink_pubrec(struct bridge *b, struct session *s, uint16_t mid);
 void downlink_pubcomp(struct bridge *b, struct session *s, uint16_t mid);
 void downlink_durable(struct bridge *b, const struct await *a);       /* PUBREL */
 void downlink_hold(struct bridge *b, struct session *s, uint32_t ms); /* nothing is sent before */
-/* The disk refused copies up to the ticket. back: the broker still has the
- * messages; else we are all who has them, and they stay in memory. */
-void downlink_failed(struct bridge *b, uint64_t ticket, bool back);
 void downlink_rename(struct bridge *b);                        /* predefined ids have changed */
 void downlink_due(struct bridge *b, struct session *s);        /* its repeat is due */
 void downlink_land(struct bridge *b, struct session *s);       /* the open exchange is off; kept */
@@ -976,6 +980,27 @@ void queue_remove(struct bridge *b, struct queue *q, struct message *m);
 void queue_forget(struct bridge *b, struct queue *q, struct message *m, bool lazy);
 void queue_clear(struct bridge *b, struct queue *q);
 struct bridge_message queue_message(const struct queue *q, const struct message *m);
+
+/* ---- custody.c -------------------------------------------------------------------- */
+
+/* For a message of this class with a payload of so many octets. returns: when the disk
+ * refuses it, it comes again; else it was accepted before. NULL, and noted: memory is out. */
+struct custody *custody_take(struct bridge *b, uint8_t class, uint32_t bytes, bool returns);
+void custody_put(struct bridge *b, struct custody *c); /* may be NULL */
+/* A copy to this session gets this seq; or was dropped, because its queue is full of what
+ * the disk has not decided about. False: memory is out. */
+bool custody_add(struct bridge *b, struct custody *c, const struct session *s, uint64_t seq);
+bool custody_add_dropped(struct bridge *b, struct custody *c, const struct session *s);
+/* Whether STORE_FAILED up to this ticket refuses a part of it. */
+bool custody_is_refused(const struct bridge *b, const struct custody *c, uint64_t ticket);
+/* What becomes of it then: all copies are gone, or, when it does not come again, those that
+ * were refused are in memory only, or lost. */
+void custody_refuse(struct bridge *b, const struct custody *c, uint64_t ticket);
+void custody_undo(struct bridge *b, const struct custody *c); /* all copies so far are gone */
+void custody_pump(struct bridge *b, const struct custody *c); /* what is behind them may go */
+/* When the message with this copy is ours for good: its last ticket, or seq. */
+uint64_t custody_ticket(const struct bridge *b, uint64_t seq);
+size_t custody_memory(const struct custody *c);
 
 /* ---- await.c ---------------------------------------------------------------------- */
 

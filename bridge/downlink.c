@@ -24,9 +24,11 @@ struct fan_out {
     uint8_t class;
     uint64_t expires_ms;
     const struct bridge_event *event;
-    struct session *first; /* everybody who may get it, once */
-    bool named;            /* the copy names filters, and we know them */
-    uint32_t came_before;  /* a retained one: match_stamp when it came the last time; 0: never */
+    struct session *first;   /* everybody who may get it, once */
+    bool named;              /* the copy names filters, and we know them */
+    uint32_t came_before;    /* a retained one: match_stamp when it came the last time; 0: never */
+    struct custody *custody; /* NULL: no copy need be durable */
+    uint64_t owed;           /* the last ticket that it depends on; 0: none */
 };
 
 #define NO_BEST UINT8_MAX
@@ -266,8 +268,33 @@ static bool make_way(struct bridge *b, struct session *s, const struct bridge_me
     return true;
 }
 
-/* Returns whether the message is to be durable before the broker may forget it. */
-static bool queue_for(struct session *s, const struct fan_out *out)
+/* The last ticket by which room in its queue may come, for the disk may refuse what is in
+ * it; 0: all of it is there. */
+static uint64_t undecided(const struct bridge *b, const struct session *s)
+{
+    const struct message *m = s->queue.tail;
+    while (m != NULL && !m->stored)
+        m = m->prev;
+    const uint64_t last = s->queue.on_disk > 0 ? s->queue.disk_last : m == NULL ? 0 : m->seq;
+    return last > b->covered ? last : 0;
+}
+
+/* What is not kept is counted and, but for a queue whose fate is open, done with. */
+static bool drop_copy(struct fan_out *out, struct session *s, const struct bridge_message *m,
+                      enum bridge_note why)
+{
+    struct bridge *b = out->b;
+    const uint64_t ticket = why == BRIDGE_NOTE_DOWN_QUEUE_FULL ? undecided(b, s) : 0;
+    if (ticket != 0 && !custody_add_dropped(b, out->custody, s))
+        return false;
+    out->owed = ticket > out->owed ? ticket : out->owed;
+    account_down(b, s, m->class, (struct bridge_account){.accepted = 1, .dropped = 1});
+    bridge_note(b, why, s, m->topic, m->payload.len);
+    return true;
+}
+
+/* False: the message cannot be taken, for lack of memory. */
+static bool queue_for(struct session *s, struct fan_out *out)
 {
     struct bridge *b = out->b;
     const struct bridge_event *event = out->event;
@@ -282,43 +309,76 @@ static bool queue_for(struct session *s, const struct fan_out *out)
         .topic = event->message.topic,
         .payload = event->message.payload,
     };
-    enum bridge_note why;
     if (!frame_fits(b, s, sn_publish_size(m.payload.len)) ||
-        (!register_fits(b, s, m.topic) && !has_id(b, s, m.topic))) {
-        why = BRIDGE_NOTE_DOWN_TOO_LARGE;
-    } else if (m.qos == 0 && !sn_session_is_connected(&s->sn)) {
-        why = BRIDGE_NOTE_DOWN_DROPPED_QOS0;
-    } else if (!make_way(b, s, &m)) {
-        why = m.qos == 0 ? BRIDGE_NOTE_DOWN_DROPPED_QOS0 : BRIDGE_NOTE_DOWN_QUEUE_FULL;
-    } else {
-        m.seq = bridge_next_seq(b);
-        const bool in_memory = queue_append(b, &s->queue, &m, MEMORY_PER_CLIENT, false) != NULL;
-        if (m.qos > 0 || in_memory) {
-            account_down(b, s, m.class, (struct bridge_account){.accepted = 1, .queued = 1});
-            s->queue.bytes += m.payload.len;
-            return m.qos > 0;
-        }
-        why = BRIDGE_NOTE_MEMORY_FULL;
-    }
-    account_down(b, s, m.class, (struct bridge_account){.accepted = 1, .dropped = 1});
-    bridge_note(b, why, s, m.topic, m.payload.len);
-    return false;
+        (!register_fits(b, s, m.topic) && !has_id(b, s, m.topic)))
+        return drop_copy(out, s, &m, BRIDGE_NOTE_DOWN_TOO_LARGE);
+    if (m.qos == 0 && !sn_session_is_connected(&s->sn))
+        return drop_copy(out, s, &m, BRIDGE_NOTE_DOWN_DROPPED_QOS0);
+    if (!make_way(b, s, &m))
+        return drop_copy(out, s, &m,
+                         m.qos == 0 ? BRIDGE_NOTE_DOWN_DROPPED_QOS0 : BRIDGE_NOTE_DOWN_QUEUE_FULL);
+    m.seq = bridge_next_seq(b);
+    if (m.qos > 0 && !custody_add(b, out->custody, s, m.seq))
+        return false;
+    const bool in_memory = queue_append(b, &s->queue, &m, MEMORY_PER_CLIENT, false) != NULL;
+    if (m.qos == 0 && !in_memory)
+        return drop_copy(out, s, &m, BRIDGE_NOTE_MEMORY_FULL);
+    account_down(b, s, m.class, (struct bridge_account){.accepted = 1, .queued = 1});
+    s->queue.bytes += m.payload.len;
+    if (m.qos > 0)
+        out->owed = m.seq;
+    return true;
 }
 
-/* Whether the broker may forget the message only once the disk has it. */
-static bool is_custody(const struct fan_out *out)
+/* Whether a copy is to be durable. */
+static bool is_durable(const struct fan_out *out)
 {
-    const struct bridge_event *e = out->event;
     const struct session *s = out->first;
-    while (s != NULL && (e->message.qos == 0 || s->match_qos == 0))
+    while (s != NULL && (out->event->message.qos == 0 || s->match_qos == 0))
         s = s->match_next;
-    return s != NULL && e->message.token != 0 && out->b->config->broker_ack_stored;
+    return s != NULL;
 }
 
 static void accept(struct bridge *b, uint64_t token)
 {
     if (token != 0)
         bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_ACCEPT, .accept.token = token});
+}
+
+/* Puts the message into the queues, whole or not at all. The broker may forget it once
+ * every copy is on the disk (or it need not be). */
+static bool take(struct fan_out *out)
+{
+    struct bridge *b = out->b;
+    const uint64_t token = out->event->message.token;
+    const bool returns = token != 0 && b->config->broker_ack_stored;
+    struct await *place = NULL;
+    if (is_durable(out)) {
+        place = await_take(b);
+        out->custody =
+            place == NULL
+                ? NULL
+                : custody_take(b, out->class, (uint32_t)out->event->message.payload.len, returns);
+    }
+    bool taken = place == NULL ? !is_durable(out) : out->custody != NULL;
+    for (struct session *s = out->first; s != NULL && taken; s = s->match_next)
+        taken = queue_for(s, out);
+    if (taken && out->owed != 0) {
+        await_enter(b, place,
+                    (struct await){.kind = returns ? AWAIT_ACCEPT : AWAIT_COPIES,
+                                   .session = out->upstream->conn,
+                                   .ticket = out->owed,
+                                   .token = token,
+                                   .custody = out->custody});
+    } else {
+        if (!taken && out->custody != NULL)
+            custody_undo(b, out->custody);
+        custody_put(b, out->custody);
+        await_put(b, place);
+    }
+    if (taken && (out->owed == 0 || !returns))
+        accept(b, token);
+    return taken;
 }
 
 void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_event *event)
@@ -341,60 +401,11 @@ void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_
     out.class = classes_match(b->config, event->message.topic);
     out.expires_ms = classes_expires_ms(classes_at(b->config, out.class), b->now_ms,
                                         event->message.expiry_s, b->config->max_queue_age_s);
-    const bool custody = is_custody(&out);
-    struct await *place = custody ? await_take(b) : NULL;
-    if (custody && place == NULL) {
+    if (!take(&out))
         upstream_cut(b, u);
-        return;
-    }
-    uint64_t owed = 0; /* the last copy that is to be durable */
-    for (struct session *s = out.first; s != NULL; s = s->match_next)
-        if (queue_for(s, &out))
-            owed = b->seq;
-
-    /* The broker may forget it once every copy is on the disk (or it need not be). */
-    if (owed != 0 && custody) {
-        await_enter(b, place,
-                    (struct await){.kind = AWAIT_ACCEPT,
-                                   .session = u->conn,
-                                   .ticket = owed,
-                                   .token = event->message.token});
-    } else {
-        await_put(b, place);
-        accept(b, event->message.token);
-    }
-
     for (struct session *s = out.first, *next; s != NULL; s = next) {
         next = s->match_next;
         downlink_pump(b, s);
-    }
-}
-
-static void take_back(struct bridge *b, struct session *s, struct message *m)
-{
-    s->queue.bytes -= m->len;
-    if (m == s->flying)
-        downlink_land(b, s);
-    account_down(b, s, m->class, (struct bridge_account){.accepted = 0 - 1ull, .queued = 0 - 1ull});
-    queue_remove(b, &s->queue, m);
-}
-
-void downlink_failed(struct bridge *b, uint64_t ticket, bool back)
-{
-    for (uint32_t i = 0; i <= b->sessions_by_number.mask; i++) {
-        for (struct table_link *l = b->sessions_by_number.buckets[i]; l != NULL; l = l->next) {
-            struct session *s = TABLE_ENTRY(l, struct session, by_number);
-            struct message *before;
-            for (struct message *m = s->queue.tail; m != NULL && m->seq > b->covered; m = before) {
-                before = m->prev;
-                if (!m->stored || m->seq > ticket)
-                    continue;
-                if (back)
-                    take_back(b, s, m);
-                else
-                    m->stored = false;
-            }
-        }
     }
 }
 
@@ -511,7 +522,7 @@ static void begin_register(struct bridge *b, struct session *s, struct message *
  * broker would send it again, and it would be another message then. */
 static uint64_t needs_ticket(const struct bridge *b, const struct topic *t, const struct message *m)
 {
-    const uint64_t message = m->qos == 2 && m->stored ? m->seq : 0;
+    const uint64_t message = m->qos == 2 && m->stored ? custody_ticket(b, m->seq) : 0;
     const uint64_t topic = t == NULL ? 0 : t->saved;
     const uint64_t ticket = message > topic ? message : topic;
     return ticket > b->durable ? ticket : 0;

@@ -42,6 +42,8 @@ static void drop(struct bridge *b, const struct bridge_message *m)
                                                                    : NULL;
     if (q == NULL || q->fetching || !queue_is_on_disk(q, m->seq))
         return;
+    if (u == NULL && custody_ticket(b, m->seq) > b->durable)
+        return; /* it may yet go away with another copy */
     if (u != NULL)
         uplink_drop_row(b, u, q, m, true);
     else

@@ -209,27 +209,33 @@ static struct name *publish_topic(struct bridge *b, struct session *s, const str
     return NULL;
 }
 
-/* One whose messages the broker does not take leaves room for others. */
-static bool is_own_full(const struct bridge *b, const struct upstream *u, uint64_t more)
+static bool exceeds(uint64_t have, uint64_t undecided, uint64_t more, uint64_t max)
 {
-    return u->session != NULL && u->waiting + more > b->config->max_queue;
+    return have - (undecided < have ? undecided : have) + more > max;
 }
 
-static bool is_full(const struct bridge *b, const struct upstream *u, uint64_t more)
+/* One whose messages the broker does not take leaves room for others. */
+static bool is_own_full(const struct bridge *b, const struct upstream *u, uint64_t undecided,
+                        uint64_t more)
 {
-    return is_own_full(b, u, more) || b->status.up.queued + more > b->config->max_backlog;
+    return u->session != NULL && exceeds(u->waiting, undecided, more, b->config->max_queue);
 }
 
 /* Whether so many messages and octets more would be beyond a bound: of all, or of
- * their class. */
+ * their class. certain: and the disk cannot make room by refusing others. */
 static bool is_over(const struct bridge *b, const struct upstream *u, uint8_t class, uint64_t more,
-                    uint64_t bytes)
+                    uint64_t bytes, bool certain)
 {
-    const struct bridge_class_config *c = classes_at(b->config, class);
-    const uint64_t all = b->config->max_backlog_bytes;
-    return is_full(b, u, more) || (all != 0 && b->up_bytes + bytes > all) ||
-           (c->max_messages != 0 && b->status.classes[class].up.queued + more > c->max_messages) ||
-           (c->max_bytes != 0 && b->class_bytes[class] + bytes > c->max_bytes);
+    const struct bridge_config *all = b->config;
+    const struct bridge_class_config *c = classes_at(all, class);
+    const uint64_t n = certain ? b->undecided_up : 0;
+    const uint64_t octets = certain ? b->undecided_bytes : 0;
+    return is_own_full(b, u, n, more) || exceeds(b->status.up.queued, n, more, all->max_backlog) ||
+           (all->max_backlog_bytes != 0 &&
+            exceeds(b->up_bytes, octets, bytes, all->max_backlog_bytes)) ||
+           (c->max_messages != 0 &&
+            exceeds(b->status.classes[class].up.queued, n, more, c->max_messages)) ||
+           (c->max_bytes != 0 && exceeds(b->class_bytes[class], octets, bytes, c->max_bytes));
 }
 
 /* How many messages the queue may hold in memory, that is what all may, less the others. */
@@ -291,7 +297,7 @@ static void find_oldest(struct bridge *b, struct upstream *u, void *ctx)
 static struct upstream *who_gives_way(struct bridge *b, struct upstream *u, uint8_t class,
                                       uint64_t more)
 {
-    if (is_own_full(b, u, more) || lanes_oldest_seq(u, class) != UINT64_MAX)
+    if (is_own_full(b, u, 0, more) || lanes_oldest_seq(u, class) != UINT64_MAX)
         return u;
     struct with_oldest found = {.upstream = u, .seq = UINT64_MAX, .class = class};
     if (b->status.classes[class].up.queued > 0)
@@ -304,7 +310,7 @@ static struct upstream *who_gives_way(struct bridge *b, struct upstream *u, uint
 static bool drop_oldest(struct bridge *b, struct upstream *u, uint8_t class, uint64_t more,
                         uint64_t bytes)
 {
-    while (is_over(b, u, class, more, bytes)) {
+    while (is_over(b, u, class, more, bytes, false)) {
         bool coming;
         struct upstream *from = who_gives_way(b, u, class, more);
         struct message *m = lanes_oldest(b, from, class, &coming);
@@ -323,8 +329,10 @@ static enum bridge_keep make_way(struct bridge *b, struct upstream *u,
                                  const struct bridge_message *m)
 {
     const enum bridge_keep keep = (enum bridge_keep)classes_at(b->config, m->class)->keep;
-    if (!is_over(b, u, m->class, 1, m->payload.len))
+    if (!is_over(b, u, m->class, 1, m->payload.len, false))
         return BRIDGE_KEEP_NEWEST;
+    if (keep == BRIDGE_KEEP_OLDEST && !is_over(b, u, m->class, 1, m->payload.len, true))
+        return BRIDGE_KEEP_REFUSE; /* dropped for good only for what is there for good */
     if (keep == BRIDGE_KEEP_NEWEST && !drop_oldest(b, u, m->class, 1, m->payload.len))
         return BRIDGE_KEEP_REFUSE; /* all of them are under way */
     return keep;
@@ -795,7 +803,7 @@ static void drop_fetched(struct bridge *b, struct upstream *u, struct queue *q,
     q->fetching = false;
     for (size_t i = 0; i < event->fetched.count; i++) {
         const struct bridge_message *m = &event->fetched.messages[i];
-        if (is_over(b, u, q->class, 0, 0) && queue_is_on_disk(q, m->seq)) {
+        if (is_over(b, u, q->class, 0, 0, false) && queue_is_on_disk(q, m->seq)) {
             uplink_drop_row(b, u, q, m, false);
             q->disk_from = m->seq + 1;
         }

@@ -71,6 +71,7 @@ struct owed {
     uint64_t token;
     uint32_t queue;
     uint64_t seq;
+    bool refused; /* by the disk: the broker must send it again, and the others are gone */
 };
 
 struct published {
@@ -652,6 +653,8 @@ static void accepted(struct rig *r, uint64_t token)
         const struct owed *o = &r->owed[i];
         if (o->token != token)
             continue;
+        if (r->o.config.broker_ack_stored && o->refused)
+            fail(r, "token %" PRIu64 " is accepted and seq %" PRIu64 " was refused", token, o->seq);
         if (r->o.config.broker_ack_stored && row_find(&r->view, o->queue, o->seq) != NULL &&
             row_find(&r->disk, o->queue, o->seq) == NULL)
             fail(r, "token %" PRIu64 " is accepted and seq %" PRIu64 " is not stored", token,
@@ -731,11 +734,26 @@ static void emit(void *ctx, const struct bridge_action *a)
 
 /* ---- events -------------------------------------------------------------------------------- */
 
+/* One message is with us with all its copies, or with the broker. */
+static void check_owed(struct rig *r)
+{
+    for (size_t i = 0; i < r->owed_count && r->o.config.broker_ack_stored; i++)
+        for (size_t k = 0; k < r->owed_count && r->owed[i].refused; k++)
+            if (r->owed[k].token == r->owed[i].token &&
+                row_find(&r->view, r->owed[k].queue, r->owed[k].seq) != NULL)
+                fail(r, "seq %" PRIu64 " is kept and seq %" PRIu64 " was refused", r->owed[k].seq,
+                     r->owed[i].seq);
+}
+
 void rig_step(struct rig *r, const struct bridge_event *event)
 {
-    if (event->type == BRIDGE_ON_MESSAGE)
+    if (event->type == BRIDGE_ON_MESSAGE) {
         conn_of(r, event->message.conn)->unanswered = event->message.token;
+        r->message_token = event->message.token;
+    }
     bridge_step(r->bridge, r->now_ms, event);
+    r->message_token = 0;
+    check_owed(r);
     bridge_check(r->bridge);
     if (r->op_count == 0 && !r->restarting && r->bridge->await_first != NULL)
         fail(r, "something waits for a disk that has nothing to do");
@@ -879,6 +897,8 @@ void rig_refuse(struct rig *r, uint64_t up_to)
         if (row != NULL)
             row_remove(&r->view, row);
         unfetch(r, op->row.m.queue, op->row.m.seq);
+        for (size_t k = 0; k < r->owed_count; k++)
+            r->owed[k].refused |= r->owed[k].seq == op->row.m.seq;
         op_free(op);
     }
     r->op_count = kept;
@@ -1505,9 +1525,7 @@ static void feed_message(struct rig *r, const char *line)
     event.message.qos = (uint8_t)number_after(head, "qos=", 0);
     event.message.retain = strstr(head, "retain") != NULL;
     event.message.expiry_s = (uint32_t)number_after(head, "expiry ", 0);
-    r->message_token = event.message.token;
     rig_step(r, &event);
-    r->message_token = 0;
 }
 
 static bool begins(const char *line, const char *word)

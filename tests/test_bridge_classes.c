@@ -735,6 +735,23 @@ static void a_full_class_that_refuses_answers_congestion(void **state)
     assert_int_equal(class_up(r, 1).dropped, 1);
 }
 
+/* Dropped for good, and acknowledged, only when the disk has what fills the room. */
+static void new_ones_are_refused_while_the_disk_may_refuse_the_old(void **state)
+{
+    struct rig *r = *state;
+    connect_a(r);
+    play(r, "a > PUBLISH qos=1 short='O1' mid=1 data='1'\n"
+            "    store 2 in 2 qos=1 O1 '1'\n"
+            "a > PUBLISH qos=1 short='O1' mid=2 data='2'\n"
+            "    * UP_CONGESTION a: O1\n"
+            "    a < PUBACK tid=20273 mid=2 code=congestion\n"
+            "store failed\n"
+            "    * STORE_FAILED\n"
+            "    * UP_CONGESTION a: disk\n"
+            "    a < PUBACK tid=20273 mid=1 code=congestion\n");
+    assert_int_equal(class_up(r, 2).accepted, 0);
+}
+
 /* The sensor is relieved of it all the same. */
 static void a_full_class_that_keeps_the_oldest_drops_the_new(void **state)
 {
@@ -914,7 +931,6 @@ static void octets_and_age_are_bounds_too(void **state)
             "    store 9 for 1 qos=1 AB 'bbbb'\n"
             "message token 3 qos=1 AB 'c'\n"
             "    * DOWN_QUEUE_FULL a: AB\n"
-            "    accept 3\n"
             "message token 4 qos=1 N1 'ddd'\n"
             "    * DOWN_DROPPED_OLD a: N1\n"
             "    forget 8 for 1 lazy\n"
@@ -922,6 +938,7 @@ static void octets_and_age_are_bounds_too(void **state)
             "stored\n"
             "    accept 1\n"
             "    accept 2\n"
+            "    accept 3\n"
             "    accept 4\n"
             "wait 100000\n"
             "broker up\n"
@@ -996,6 +1013,7 @@ int main(void)
         WITH(what_does_not_wait_on_a_connection_of_ones_own_costs_no_memory, own),
         WITH(the_newest_go_first_where_order_does_not_count, newest),
         WITH(a_full_class_that_refuses_answers_congestion, bounds),
+        WITH(new_ones_are_refused_while_the_disk_may_refuse_the_old, bounds),
         WITH(a_full_class_that_keeps_the_oldest_drops_the_new, bounds),
         WITH(a_full_class_that_keeps_the_newest_drops_the_oldest, bounds),
         WITH(the_oldest_of_another_connection_gives_way, own_bounds),

@@ -1217,6 +1217,199 @@ static void the_broker_is_left_alone_while_the_disk_refuses(void **state)
     rig_skip(r);
 }
 
+static void falls_asleep(struct rig *r, const char *peer)
+{
+    rig_frame(r, peer,
+              &(struct sn_packet){.type = SN_DISCONNECT,
+                                  .disconnect = {.has_duration = true, .duration_s = 60000}});
+    rig_commit(r, UINT64_MAX);
+}
+
+/* So many wait on the disk for a sleeper, most of them there only. */
+static void sleeper_with(struct rig *r, uint64_t count)
+{
+    subscribe(r, "a", "AB", 1);
+    falls_asleep(r, "a");
+    for (uint64_t token = 1; token <= count; token++)
+        message_comes(r, token);
+    rig_commit(r, UINT64_MAX);
+    rig_skip(r);
+}
+
+static struct bridge_account down(struct rig *r)
+{
+    struct bridge_status s;
+    rig_status(r, &s);
+    return s.down;
+}
+
+/* Of what the disk has refused nothing is left, wherever it was: the queue never reads as full. */
+static void refused_copies_take_no_room_in_a_deep_queue(void **state)
+{
+    struct rig *r = *state;
+    sleeper_with(r, 12);
+    for (uint64_t token = 13; token <= 40; token++) {
+        message_comes(r, token);
+        message_comes(r, token);
+        rig_refuse(r, UINT64_MAX);
+        assert_int_equal(down(r).accepted, 12);
+        assert_int_equal(down(r).queued, 12);
+        while (!rig_wants_broker(r, 0))
+            rig_pass(r, 1000);
+        rig_broker_up(r, true, 10, 2);
+    }
+    message_comes(r, 41);
+    rig_commit(r, UINT64_MAX);
+    assert_int_equal(down(r).queued, 13);
+    assert_int_equal(down(r).dropped, 0);
+    rig_skip(r);
+}
+
+/* The queue has room for 20. What is beyond is dropped only when the others are safe. */
+static void a_queue_is_full_of_what_the_disk_has_and_of_nothing_else(void **state)
+{
+    struct rig *r = *state;
+    sleeper_with(r, 19);
+    play(r, "message token 20 qos=1 AB 'x'\n"
+            "    store 27 for 1 qos=1 AB 'x'\n"
+            "message token 21 qos=1 AB 'y'\n"
+            "    * DOWN_QUEUE_FULL a: AB\n"
+            "store failed\n"
+            "    * STORE_FAILED\n"
+            "    * BROKER_CUT\n"
+            "    disconnect broker\n");
+    assert_int_equal(down(r).accepted, 19);
+    assert_int_equal(down(r).dropped, 0);
+    play(r, "wait 1000\n"
+            "    +816\n"
+            "    connect broker\n"
+            "broker up session\n"
+            "    * BROKER_UP\n"
+            "message token 22 qos=1 AB 'x'\n"
+            "    store 28 for 1 qos=1 AB 'x'\n"
+            "message token 23 qos=1 AB 'y'\n"
+            "    * DOWN_QUEUE_FULL a: AB\n"
+            "stored\n"
+            "    accept 22\n"
+            "    accept 23\n"
+            "message token 24 qos=1 AB 'z'\n"
+            "    * DOWN_QUEUE_FULL a: AB\n"
+            "    accept 24\n");
+    assert_int_equal(down(r).accepted, 22);
+    assert_int_equal(down(r).dropped, 2);
+}
+
+/* One message is taken with all its copies, or comes again for all: whichever is refused. */
+static void a_message_is_refused_with_any_of_its_copies(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "AB", 1);
+    subscribe(r, "b", "AB", 1);
+    falls_asleep(r, "b");
+    rig_skip(r);
+    play(r, "message token 1 qos=1 AB '1'\n"
+            "    store 11 for 1 qos=1 AB '1'\n"
+            "    store 12 for 2 qos=1 AB '1'\n"
+            "    a < PUBLISH qos=1 tid=1 mid=12 data='1'\n"
+            "store failed 11\n"
+            "    * STORE_FAILED\n"
+            "    forget 12 for 2\n"
+            "    * BROKER_CUT\n"
+            "    disconnect broker\n"
+            "stored\n"
+            "wait 1000\n"
+            "    +816\n"
+            "    connect broker\n"
+            "broker up session\n"
+            "    * BROKER_UP\n"
+            "message token 2 qos=1 AB '1'\n"
+            "    store 14 for 1 qos=1 AB '1'\n"
+            "    store 15 for 2 qos=1 AB '1'\n"
+            "    a < PUBLISH qos=1 tid=1 mid=15 data='1'\n"
+            "stored 14\n"
+            "store failed\n"
+            "    * STORE_FAILED\n"
+            "    forget 14 for 1\n"
+            "    * BROKER_CUT\n"
+            "    disconnect broker\n"
+            "stored\n");
+    assert_int_equal(down(r).accepted, 0);
+    assert_int_equal(rig_rows(r), 0);
+}
+
+/* Were a copy of QoS 2 with its sensor and another one refused, it would come again. */
+static void exactly_once_waits_for_all_copies(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "AB", 2);
+    subscribe(r, "b", "AB", 2);
+    rig_skip(r);
+    play(r, "message token 1 qos=2 AB '1'\n"
+            "    store 10 for 1 qos=2 AB '1'\n"
+            "    store 11 for 2 qos=2 AB '1'\n"
+            "stored 10\n"
+            "stored\n"
+            "    accept 1\n"
+            "    b < PUBLISH qos=2 tid=1 mid=12 data='1'\n"
+            "    a < PUBLISH qos=2 tid=1 mid=11 data='1'\n");
+}
+
+/* broker_ack = early: nobody sends them again. */
+static void refused_copies_that_do_not_come_again_stay_in_memory_or_are_counted(void **state)
+{
+    struct rig *r = *state;
+    sleeper_with(r, 7);
+    play(r, "message token 8 qos=1 AB 'x'\n"
+            "    store 15 for 1 qos=1 AB 'x'\n"
+            "    accept 8\n"
+            "message token 9 qos=1 AB 'yy'\n"
+            "    store 16 for 1 qos=1 AB 'yy'\n"
+            "    accept 9\n"
+            "store failed\n"
+            "    * STORE_FAILED\n"
+            "    * DOWN_NOT_STORED a\n");
+    assert_int_equal(down(r).queued, 8);
+    assert_int_equal(down(r).dropped, 1);
+}
+
+/* Memory ends after two copies: they are gone, too. */
+static void a_message_whose_copies_cannot_all_be_remembered_goes_back_whole(void **state)
+{
+    struct rig *r = *state;
+    struct arena *arena = &rig_bridge(r)->arena;
+    subscribe(r, "a", "AB", 1);
+    subscribe(r, "b", "AB", 1);
+    subscribe(r, "c", "AB", 1);
+    connect_all(r, "d");
+    const uint32_t pages = arena->page_count;
+    arena->page_count = arena->fresh; /* no new pages */
+    play(r, "message token 1 qos=1 AB '1'\n"
+            "    store 14 for 1 qos=1 AB '1'\n"
+            "    store 15 for 2 qos=1 AB '1'\n"
+            "    * MEMORY_FULL\n"
+            "    forget 14 for 1\n"
+            "    forget 15 for 2\n"
+            "    * BROKER_CUT\n"
+            "    disconnect broker\n"
+            "stored\n");
+    arena->page_count = pages;
+    assert_int_equal(down(r).accepted, 0);
+    play(r, "wait 1000\n"
+            "    +816\n"
+            "    connect broker\n"
+            "broker up session\n"
+            "    * BROKER_UP\n"
+            "message token 2 qos=1 AB '1'\n"
+            "    store 19 for 1 qos=1 AB '1'\n"
+            "    store 20 for 2 qos=1 AB '1'\n"
+            "    store 21 for 3 qos=1 AB '1'\n"
+            "    a < PUBLISH qos=1 tid=1 mid=20 data='1'\n"
+            "    b < PUBLISH qos=1 tid=1 mid=21 data='1'\n"
+            "    c < PUBLISH qos=1 tid=1 mid=22 data='1'\n"
+            "stored\n"
+            "    accept 2\n");
+}
+
 /* Without memory to wait for the disk the broker keeps the message, and nothing of it is
  * here. QoS 0 promises nothing and has no need to wait. */
 static void a_message_that_the_disk_cannot_be_awaited_for_goes_back_to_the_broker(void **state)
@@ -1453,6 +1646,12 @@ int main(void)
         WITH(names_are_registered_once_per_connection, begin),
         WITH(copies_that_cannot_be_stored_go_back_to_the_broker, begin),
         WITH(the_broker_is_left_alone_while_the_disk_refuses, begin),
+        WITH(refused_copies_take_no_room_in_a_deep_queue, begin),
+        WITH(a_queue_is_full_of_what_the_disk_has_and_of_nothing_else, begin),
+        WITH(a_message_is_refused_with_any_of_its_copies, begin),
+        WITH(exactly_once_waits_for_all_copies, begin),
+        WITH(refused_copies_that_do_not_come_again_stay_in_memory_or_are_counted, early),
+        WITH(a_message_whose_copies_cannot_all_be_remembered_goes_back_whole, begin),
         WITH(a_message_that_the_disk_cannot_be_awaited_for_goes_back_to_the_broker, begin),
         WITH(a_refused_message_is_answered_though_its_connection_is_lost, begin),
         WITH(a_round_trip_counts_for_less_after_ten_quiet_minutes, measured),
