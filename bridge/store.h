@@ -7,7 +7,8 @@
  * Turns and batches. Everything handed over between two store_flush() calls is
  * one turn. Turns that wait while a commit runs become one batch, and a batch
  * is one transaction: after a crash a turn is there as a whole or not at all.
- * Nothing of a turn is looked at before its store_flush().
+ * Nothing of a turn is looked at before its store_flush(). Its STOREs are refused
+ * together or not at all, so what belongs together is handed over in one turn.
  *
  * Tickets. STORE (its seq), MARK, FORGET, SAVE and ERASE carry a ticket, below
  * 2^63; each is higher than the one before, over restarts too (see
@@ -62,8 +63,10 @@
  * Limits, and what happens there:
  *   max_bytes            STORE is refused (STORE_FAILED). A reserve beyond it
  *                        lets the other operations through.
- *   STORE_WAITING_BYTES  more than this handed over and not yet durable: STORE
- *                        is refused.
+ *   STORE_WAITING_BYTES  more than this handed over in earlier turns and not yet
+ *                        durable: the STOREs of the turn are refused. A turn itself
+ *                        may be larger; STOREs of the same topic and payload that
+ *                        follow each other need memory for these once.
  *   the disk is full     as max_bytes, but without a reserve: if not even a
  *                        FORGET can be written, it waits.
  *   memory               when malloc fails, the program ends.

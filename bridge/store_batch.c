@@ -230,15 +230,22 @@ struct store_op *store_box_find_record(const struct store_box *box, uint32_t ses
 
 /* ---- batches --------------------------------------------------------------- */
 
-static void copy_bytes(struct store_box *box, struct sn_bytes *bytes)
+/* Returns how much memory that took. The copies of one message for many come one after
+ * the other, in one turn: they share what an earlier one has. */
+static size_t copy_bytes(struct store_box *box, struct sn_bytes *bytes, struct sn_bytes earlier)
 {
     if (bytes->len == 0) {
         bytes->data = NULL;
-        return;
+        return 0;
+    }
+    if (bytes->len == earlier.len && memcmp(bytes->data, earlier.data, bytes->len) == 0) {
+        bytes->data = earlier.data;
+        return 0;
     }
     uint8_t *copy = take(box, bytes->len);
     memcpy(copy, bytes->data, bytes->len);
     bytes->data = copy;
+    return bytes->len;
 }
 
 static struct store_op *append(struct store_box *box, struct store_batch *batch,
@@ -249,12 +256,14 @@ static struct store_op *append(struct store_box *box, struct store_batch *batch,
     copy->next = NULL;
     batch->bytes += sizeof *copy;
     if (op->type == BRIDGE_DO_STORE) {
-        copy_bytes(box, &copy->message.topic);
-        copy_bytes(box, &copy->message.payload);
-        batch->bytes += copy->message.topic.len + copy->message.payload.len;
+        static const struct bridge_message none = {0};
+        const struct store_op *last = batch->last;
+        const struct bridge_message *earlier =
+            last != NULL && last->type == BRIDGE_DO_STORE ? &last->message : &none;
+        batch->bytes += copy_bytes(box, &copy->message.topic, earlier->topic);
+        batch->bytes += copy_bytes(box, &copy->message.payload, earlier->payload);
     } else if (op->type == BRIDGE_DO_SAVE) {
-        copy_bytes(box, &copy->record.value);
-        batch->bytes += copy->record.value.len;
+        batch->bytes += copy_bytes(box, &copy->record.value, (struct sn_bytes){0});
     } else if (op->type == BRIDGE_DO_ERASE) {
         copy->record.value = (struct sn_bytes){0};
     }

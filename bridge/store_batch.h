@@ -17,7 +17,7 @@ struct store_op {
     struct store_op *next;
     enum bridge_action_type type; /* one of the store's */
     bool dead;                    /* cancelled, or taken over by a later one */
-    bool refused;                 /* a STORE for which there was no memory left */
+    bool refused;                 /* a STORE of a turn for which there was no memory left */
     uint64_t ticket;              /* of FETCH: the last ticket handed over before it */
     union {
         struct bridge_message message; /* STORE */

@@ -66,6 +66,7 @@ struct store {
     struct store_batch turn; /* not flushed yet */
     bool turn_urgent;        /* it holds something that is not lazy */
     bool turn_joins;         /* it has changed an operation in the last of ready */
+    bool turn_refused;       /* its STOREs are: too much waits already */
     struct {                 /* flushed, not begun; the first is next */
         struct store_batch *first;
         struct store_batch *last;

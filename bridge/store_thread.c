@@ -237,8 +237,8 @@ static bool is_refused(const struct store_op *op, bool with_stores)
     return op->type == BRIDGE_DO_STORE && !op->dead && (op->refused || !with_stores);
 }
 
-/* Reports the tickets of a batch that was committed with or without its STOREs:
- * one event for each run of the same outcome. */
+/* Reports the tickets of a batch that was committed with or without its STOREs: one event
+ * for each run of STOREs of the same outcome, and one for all that is durable. */
 static void report_batch(struct store *s, const struct store_batch *batch, bool with_stores)
 {
     enum bridge_event_type outcome = BRIDGE_ON_STORED;
@@ -249,7 +249,7 @@ static void report_batch(struct store *s, const struct store_batch *batch, bool 
         refused += is_refused(op, with_stores);
     count_refused(s, refused);
     for (const struct store_op *op = batch->first; refused > 0 && op != NULL; op = op->next) {
-        if (op->dead || op->type == BRIDGE_DO_FETCH)
+        if (op->dead || op->type != BRIDGE_DO_STORE)
             continue;
         const enum bridge_event_type now =
             is_refused(op, with_stores) ? BRIDGE_ON_STORE_FAILED : BRIDGE_ON_STORED;
@@ -260,7 +260,7 @@ static void report_batch(struct store *s, const struct store_batch *batch, bool 
     }
     if (outcome == BRIDGE_ON_STORE_FAILED)
         push_ticket(s, outcome, ticket);
-    if (batch->last_ticket > s->reported)
+    if (batch->last_ticket > s->reported || (refused > 0 && refused < batch->count))
         push_ticket(s, BRIDGE_ON_STORED, batch->last_ticket);
 }
 
@@ -495,7 +495,10 @@ void store_put(struct store *s, const struct bridge_action *action)
         assert(op.ticket > s->handed && op.ticket < INT64_MAX);
         s->handed = op.ticket;
     }
-    if (op.type == BRIDGE_DO_STORE && s->waiting_bytes + s->turn.bytes > STORE_WAITING_BYTES) {
+    /* Whatever the turn itself brings: one message for very many would never get through. */
+    if (op.type == BRIDGE_DO_STORE)
+        s->turn_refused = s->turn_refused || s->waiting_bytes > STORE_WAITING_BYTES;
+    if (op.type == BRIDGE_DO_STORE && s->turn_refused) {
         op.refused = true;
         op.message.topic = op.message.payload = (struct sn_bytes){0};
     }
@@ -540,12 +543,15 @@ void store_flush(struct store *s)
         wake = true;
         close_door(s);
     }
+    if (s->turn_refused)
+        store_flights_free(&s->turn.flights);
     s->waiting_bytes += s->turn.bytes;
     store_batch_append(last, &s->turn);
     s->ready.urgent = s->ready.urgent || s->turn_urgent;
     wake = wake || last->bytes >= STORE_BATCH_BYTES || s->turn_joins;
     s->turn_urgent = false;
     s->turn_joins = false;
+    s->turn_refused = false;
     if (wake && s->sleeping)
         pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->mutex);

@@ -1736,14 +1736,13 @@ static void a_full_store_refuses_messages_but_lets_the_rest_through(void **state
     print_message("           %" PRIu64 " messages of 200 octets fit into 2 MiB\n", stored);
     assert_non_null(strstr(reports(), "full, new messages are refused"));
 
-    /* One event for each run of the same outcome. */
+    /* One event for what is refused, and one for all the rest. */
     const uint64_t first = next_ticket;
     put(save(1, BRIDGE_RECORD_SESSION, 0, text));
     for (int i = 0; i < 100; i++)
         put(message(1, text));
     put(forget(1, 1));
     store_flush(store);
-    expect(BRIDGE_ON_STORED, first);
     expect(BRIDGE_ON_STORE_FAILED, first + 100);
     expect(BRIDGE_ON_STORED, first + 101);
 
@@ -1786,6 +1785,61 @@ static void what_waits_in_memory_is_bounded(void **state)
     assert_true(refused >= 15 && refused <= 17);
     assert_int_equal(figures().refused, refused);
     assert_int_equal(ask("SELECT count(*) FROM message"), 80 - (int)refused);
+}
+
+/* One turn is decided about as a whole, its flights with it, and may be larger than what may
+ * wait: a message for very many gets through. */
+static void the_messages_of_a_turn_are_refused_together(void **state)
+{
+    static uint8_t mib[1 << 20];
+    uint64_t last = 0;
+    (void)state;
+    open_store();
+    disk_hold();
+    const uint64_t first = put(message(0, "first"));
+    store_flush(store);
+    disk_wait_held();
+    struct bridge_action a = message(0, "");
+    a.store.message.payload = sn_bytes(mib, sizeof mib);
+    for (int i = 0; i < 70; i++) {
+        mib[0] = (uint8_t)i;
+        last = put(a);
+    }
+    store_flush(store);
+    put(message(7, "a"));
+    put(save(7, BRIDGE_RECORD_WILL, 0, "will"));
+    const uint64_t refused = put(message(7, "b"));
+    store_flight_put_with_turn(store, &(struct store_flight){.kind = STORE_FLIGHT_IN, .key = 1});
+    store_flush(store);
+    disk_let_go();
+    expect(BRIDGE_ON_STORED, first);
+    expect(BRIDGE_ON_STORED, last);
+    expect(BRIDGE_ON_STORE_FAILED, refused);
+    expect(BRIDGE_ON_STORED, refused);
+    assert_int_equal(figures().refused, 2);
+    assert_int_equal(ask("SELECT count(*) FROM message WHERE queue = 0"), 71);
+    assert_int_equal(ask("SELECT count(*) FROM message WHERE queue = 7"), 0);
+    assert_int_equal(ask("SELECT count(*) FROM record"), 1);
+    assert_int_equal(ask("SELECT count(*) FROM flight"), 0);
+}
+
+static void copies_of_one_message_share_its_memory(void **state)
+{
+    static uint8_t mib[1 << 20];
+    (void)state;
+    open_store();
+    struct bridge_action a = message(0, "");
+    a.store.message.payload = sn_bytes(mib, sizeof mib);
+    for (uint32_t i = 1; i <= 50; i++) {
+        a.store.message.queue = i;
+        put(a);
+    }
+    mib[0] = 1;
+    const uint64_t last = put(a);
+    assert_true(figures().waiting_bytes < 3u << 20);
+    store_flush(store);
+    expect(BRIDGE_ON_STORED, last);
+    assert_int_equal(ask("SELECT count(*) FROM message WHERE length(payload) = 1048576"), 51);
 }
 
 static void the_file_does_not_grow_while_messages_come_and_go(void **state)
@@ -2350,6 +2404,8 @@ int main(int argc, char **argv)
         FACT(a_full_file_system_is_survived),
         FACT(a_full_store_refuses_messages_but_lets_the_rest_through),
         FACT(what_waits_in_memory_is_bounded),
+        FACT(the_messages_of_a_turn_are_refused_together),
+        FACT(copies_of_one_message_share_its_memory),
         FACT(the_file_does_not_grow_while_messages_come_and_go),
         FACT(an_emptied_file_is_shrunk_at_the_next_start),
         FACT(a_million_messages_are_replayed_soon),
