@@ -150,6 +150,8 @@ void session_reschedule(struct bridge *b, struct session *s)
         due = s->broker_until_ms;
     if (s->hold_until_ms != 0 && s->hold_until_ms < due)
         due = s->hold_until_ms;
+    if (s->queue.starved_until_ms != 0 && s->queue.starved_until_ms < due)
+        due = s->queue.starved_until_ms;
     const uint64_t end = expire_deadline(b, s);
     timers_set(&b->timers, &s->timer, end < due ? end : due);
     expire_sort(b, s);
@@ -401,8 +403,8 @@ static void fetched(struct bridge *b, const struct bridge_event *event)
     struct session *s = clients_find_number(b, event->fetched.queue);
     if (s == NULL)
         return;
-    if (!queue_fetched(b, &s->queue, event))
-        downlink_hold(b, s, (uint32_t)(s->queue.starved_until_ms - b->now_ms));
+    queue_fetched(b, &s->queue, event);
+    session_reschedule(b, s);
     downlink_pump(b, s);
 }
 

@@ -82,6 +82,13 @@ struct lane_sums {
     uint64_t bytes;
 };
 
+/* Whether somebody will ask the disk for what goes next. */
+static bool is_asked_for(const struct queue *q, const struct timer *timer)
+{
+    return q->on_disk == 0 || q->in_memory > 0 || q->fetching ||
+           (q->starved_until_ms != 0 && timer->due_ms <= q->starved_until_ms);
+}
+
 static void lane(const struct bridge *b, struct sums *sums, const struct queue *q,
                  struct lane_sums *all)
 {
@@ -113,6 +120,7 @@ static void uplink(const struct bridge *b, struct sums *sums, const struct upstr
         lane(b, sums, &l->queue, &all);
         if (l != &u->backlog)
             block(sums, sizeof(*l));
+        assert(!upstream_is_open(u) || b->stopping || is_asked_for(&l->queue, &u->timer));
         assert(l->next == NULL ||
                b->class_rank[l->queue.class] <= b->class_rank[l->next->queue.class]);
     }

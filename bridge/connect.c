@@ -552,6 +552,10 @@ void connect_due(struct bridge *b, struct session *s)
         s->hold_until_ms = 0;
         downlink_pump(b, s);
     }
+    if (s->queue.starved_until_ms != 0 && s->queue.starved_until_ms <= b->now_ms) {
+        s->queue.starved_until_ms = 0;
+        downlink_pump(b, s);
+    }
     if (s->dialogue == DIALOGUE_BROKER && s->broker_until_ms <= b->now_ms)
         connect_answered(b, s);
     if (s->dialogue == DIALOGUE_TOPIC || s->dialogue == DIALOGUE_MESSAGE) {

@@ -139,7 +139,7 @@ struct queue {
     uint64_t disk_from;        /* no message on disk only has a lower seq */
     uint64_t disk_last;        /* the highest seq put on disk only */
     uint64_t fetch_last;       /* disk_last when FETCH was emitted */
-    uint64_t starved_until_ms; /* there was no memory for what FETCH brought */
+    uint64_t starved_until_ms; /* there was no memory for what FETCH brought; 0: not so */
     bool fetching;
 };
 
@@ -965,9 +965,9 @@ struct message *queue_front(struct bridge *b, struct queue *q);
 
 /* Asks the disk for more when memory holds fewer than low messages. */
 void queue_refill(struct bridge *b, struct queue *q, uint32_t low, uint32_t count);
-/* Puts what FETCH brought into memory. False: memory was not enough for all of
- * it; nothing is asked for before starved_until_ms. */
-bool queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event *event);
+/* Puts what FETCH brought into memory. When that was not enough for all of it,
+ * nothing is asked for before starved_until_ms. */
+void queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event *event);
 
 struct message *queue_find(const struct queue *q, uint64_t seq);
 /* Whether a stored message of the queue that is not done with is on disk only. */

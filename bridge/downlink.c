@@ -649,8 +649,10 @@ void downlink_pump(struct bridge *b, struct session *s)
         if (!air_is_free(b, s))
             return;
         struct message *m = most_urgent(b, s);
-        if (m == NULL)
+        if (m == NULL && s->queue.fetching)
             return; /* the disk has it; FETCHED goes on */
+        if (m == NULL)
+            break; /* and there is no memory for it now */
         begin(b, s, m);
     }
     if (s->sn.state == SN_AWAKE && s->flight == FLIGHT_NONE && s->dialogue == DIALOGUE_NONE &&

@@ -131,10 +131,23 @@ struct message *queue_append(struct bridge *b, struct queue *q, const struct bri
     return m;
 }
 
+/* Who declines to ask for what is on the disk sees to it that it is asked for later. Of a
+ * queue to a sensor session_reschedule() does. */
+static void wait_for_memory(struct bridge *b, const struct queue *q)
+{
+    struct upstream *u = upstream_with_queue(b, q->id);
+    if (u != NULL && upstream_is_up(u) && q->starved_until_ms < u->timer.due_ms)
+        timers_set(&b->timers, &u->timer, q->starved_until_ms);
+}
+
 void queue_refill(struct bridge *b, struct queue *q, uint32_t low, uint32_t count)
 {
-    if (q->on_disk == 0 || q->fetching || q->in_memory >= low || b->now_ms < q->starved_until_ms)
+    if (q->on_disk == 0 || q->fetching || q->in_memory >= low)
         return;
+    if (b->now_ms < q->starved_until_ms) {
+        wait_for_memory(b, q);
+        return;
+    }
     q->fetching = true;
     q->fetch_last = q->disk_last;
     bridge_emit(b, &(struct bridge_action){
@@ -154,7 +167,7 @@ struct message *queue_front(struct bridge *b, struct queue *q)
     return q->head;
 }
 
-bool queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event *event)
+void queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event *event)
 {
     q->fetching = false;
     for (size_t i = 0; i < event->fetched.count && q->on_disk > 0; i++) {
@@ -167,7 +180,7 @@ bool queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event 
                         q->on_disk);
             *(q->newest ? &q->disk_last : &q->disk_from) = from->seq;
             q->starved_until_ms = b->now_ms + STARVED_MS;
-            return false;
+            return;
         }
         link_message(q, m);
         if (bridge_queue_is_up(q->id))
@@ -191,7 +204,6 @@ bool queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event 
         }
         q->on_disk = 0;
     }
-    return true;
 }
 
 bool queue_is_on_disk(const struct queue *q, uint64_t seq)

@@ -820,8 +820,7 @@ void uplink_fetched(struct bridge *b, struct upstream *u, const struct bridge_ev
         uplink_pump(b, u);
         return;
     }
-    if (!queue_fetched(b, q, event) && upstream_is_up(u))
-        timers_set(&b->timers, &u->timer, q->starved_until_ms);
+    queue_fetched(b, q, event);
     lanes_recount(b, u);
     account_mend(b);
     /* Open exchanges go on with their message in memory again. */

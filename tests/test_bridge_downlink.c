@@ -1372,6 +1372,38 @@ static void refused_copies_that_do_not_come_again_stay_in_memory_or_are_counted(
     assert_int_equal(down(r).dropped, 1);
 }
 
+/* Memory is short for what the disk has, and the sensor connects anew meanwhile. */
+static void a_shortage_of_memory_outlives_no_connect(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "AB", 1);
+    falls_asleep(r, "a");
+    message_comes(r, 1);
+    rig_commit(r, UINT64_MAX);
+    rig_restart(r, true);
+    rig_skip(r);
+    play(r, "a > CONNECT client_id='a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "    fetch for 1 from 8\n");
+    rig_bridge(r)->arena.closed = true;
+    play(r, "fetched\n"
+            "    * MEMORY_FULL a\n");
+    rig_bridge(r)->arena.closed = false;
+    play(r, "a > CONNECT client_id='a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "wait 2000\n"
+            "    +1000\n"
+            "    fetch for 1 from 8\n"
+            "fetched\n"
+            "    a < PUBLISH dup=1 qos=1 short='AB' mid=9 data='1'\n");
+}
+
 /* Memory ends after two copies: they are gone, too. */
 static void a_message_whose_copies_cannot_all_be_remembered_goes_back_whole(void **state)
 {
@@ -1651,6 +1683,7 @@ int main(void)
         WITH(a_message_is_refused_with_any_of_its_copies, begin),
         WITH(exactly_once_waits_for_all_copies, begin),
         WITH(refused_copies_that_do_not_come_again_stay_in_memory_or_are_counted, early),
+        WITH(a_shortage_of_memory_outlives_no_connect, begin),
         WITH(a_message_whose_copies_cannot_all_be_remembered_goes_back_whole, begin),
         WITH(a_message_that_the_disk_cannot_be_awaited_for_goes_back_to_the_broker, begin),
         WITH(a_refused_message_is_answered_though_its_connection_is_lost, begin),

@@ -1194,6 +1194,38 @@ static void pubrel_during_a_fetch_is_not_forgotten(void **state)
             "    connect broker\n");
 }
 
+/* Whatever happens to the connection meanwhile, somebody asks for what is on the disk. */
+static void a_shortage_of_memory_outlives_no_connection(void **state)
+{
+    struct rig *r = *state;
+    connect_all(r);
+    play(r, "a > PUBLISH qos=1 predefined=1 mid=1 data='x'\n"
+            "    store 5 qos=1 pre/one 'x'\n"
+            "kill\n"
+            "    a < PUBACK tid=1 mid=1 code=accepted\n"
+            "    * RESTORED\n"
+            "    connect broker\n"
+            "broker up\n"
+            "    * BROKER_UP\n"
+            "    fetch from 5\n");
+    memory(r, false);
+    play(r, "fetched\n"
+            "    * MEMORY_FULL\n"
+            "broker down\n"
+            "    * BROKER_LOST: gone\n");
+    memory(r, true);
+    play(r, "wait 940\n"
+            "    +930\n"
+            "    connect broker\n"
+            "broker up\n"
+            "    * BROKER_UP\n"
+            "wait 10000\n"
+            "    +60\n"
+            "    fetch from 5\n"
+            "fetched\n"
+            "    publish 5 qos=1 pre/one 'x'\n");
+}
+
 /* What changes something and cannot wait for the disk is not done and not answered: were it
  * answered when it is repeated, a crash could undo it. */
 static void requests_that_cannot_wait_for_the_disk_are_not_answered(void **state)
@@ -1345,6 +1377,7 @@ int main(void)
         WITH(several_open_messages_are_all_acknowledged, begin),
         WITH(qos_2_is_published_under_one_seq_whatever_dies_when, begin),
         WITH(pubrel_during_a_fetch_is_not_forgotten, begin),
+        WITH(a_shortage_of_memory_outlives_no_connection, begin),
         WITH(requests_that_cannot_wait_for_the_disk_are_not_answered, begin),
         WITH(lack_of_memory_is_waited_for, begin),
         WITH(what_stood_behind_a_refused_message_goes, begin),
