@@ -167,12 +167,28 @@ struct message *queue_front(struct bridge *b, struct queue *q)
     return q->head;
 }
 
+struct message *queue_find(const struct queue *q, uint64_t seq)
+{
+    struct message *m = q->head;
+    while (m != NULL && m->seq < seq)
+        m = m->next;
+    return m != NULL && m->seq == seq ? m : NULL;
+}
+
+/* In a queue that goes from the newest back what is under way lies between those that made
+ * room; in others all that is in memory comes before the disk. */
+bool queue_is_on_disk(const struct queue *q, uint64_t seq)
+{
+    const bool in_range = q->on_disk > 0 && seq >= q->disk_from && seq <= q->disk_last;
+    return in_range && (!q->newest || queue_find(q, seq) == NULL);
+}
+
 void queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event *event)
 {
     q->fetching = false;
     for (size_t i = 0; i < event->fetched.count && q->on_disk > 0; i++) {
         const struct bridge_message *from = &event->fetched.messages[i];
-        if (from->seq < q->disk_from || from->seq > q->disk_last)
+        if (!queue_is_on_disk(q, from->seq))
             continue;
         struct message *m = copy(b, q, from);
         if (m == NULL) {
@@ -204,19 +220,6 @@ void queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event 
         }
         q->on_disk = 0;
     }
-}
-
-bool queue_is_on_disk(const struct queue *q, uint64_t seq)
-{
-    return q->on_disk > 0 && seq >= q->disk_from && seq <= q->disk_last;
-}
-
-struct message *queue_find(const struct queue *q, uint64_t seq)
-{
-    struct message *m = q->head;
-    while (m != NULL && m->seq < seq)
-        m = m->next;
-    return m != NULL && m->seq == seq ? m : NULL;
 }
 
 void queue_remove(struct bridge *b, struct queue *q, struct message *m)

@@ -632,6 +632,109 @@ static void the_newest_go_first_where_order_does_not_count(void **state)
             "    forget 2 in 1 lazy\n");
 }
 
+static struct bridge_account class_up(const struct rig *r, uint8_t class)
+{
+    struct bridge_status s;
+    rig_status(r, &s);
+    return s.classes[class].up;
+}
+
+static const struct bridge_class_config newest_expire[] = {
+    {.name = "default", .priority = BRIDGE_PRIORITY_STANDARD},
+    {.name = "gauge",
+     .topics = "G1",
+     .priority = 3,
+     .keep = BRIDGE_KEEP_NEWEST,
+     .expire_s = 30,
+     .max_messages = 9,
+     .live = true,
+     .newest = true},
+};
+
+static void change_newest_expire(struct rig_options *o)
+{
+    change_newest(o);
+    o->config.classes = newest_expire;
+}
+
+static int newest_and_expire(void **state)
+{
+    return begin_with(state, change_newest_expire);
+}
+
+static void publish_many(struct rig *r, uint16_t first, uint16_t last)
+{
+    for (uint16_t mid = first; mid <= last; mid++)
+        rig_frame(r, "a",
+                  &(struct sn_packet){.type = SN_PUBLISH,
+                                      .publish = {.qos = 1,
+                                                  .kind = SN_TOPIC_SHORT,
+                                                  .tid = SN_SHORT_ID('G', '1'),
+                                                  .mid = mid,
+                                                  .data = sn_bytes_text("x")}});
+}
+
+/* Message 6 is under way, and both older and newer ones are on the disk only. */
+static void one_under_way_between_those_on_disk(struct rig *r)
+{
+    connect_a(r);
+    publish_many(r, 1, 5);
+    rig_commit(r, UINT64_MAX);
+    rig_skip(r);
+    play(r, "broker up window 1\n"
+            "    * BROKER_UP\n"
+            "    publish 6 in 1 qos=1 G1 'x' expiry 30\n");
+    publish_many(r, 6, 7); /* in the live lane: 7 and 8 */
+    publish_many(r, 8, 9); /* in the backlog: 9 on the disk, 10 in memory */
+    rig_commit(r, UINT64_MAX);
+    rig_skip(r);
+}
+
+/* What is under way is in memory, whatever lies around it on the disk: it is counted once, by
+ * what the broker says. */
+static void what_is_under_way_does_not_expire_on_the_disk(void **state)
+{
+    struct rig *r = *state;
+    one_under_way_between_those_on_disk(r);
+    rig_pass(r, 31000);
+    rig_skip(r);
+    play(r, "fetched\n"
+            "    * UP_EXPIRED a: G1\n"
+            "    forget 2 in 1 lazy\n"
+            "    * UP_EXPIRED a: G1\n"
+            "    forget 3 in 1 lazy\n"
+            "    * UP_EXPIRED a: G1\n"
+            "    forget 4 in 1 lazy\n"
+            "    * UP_EXPIRED a: G1\n"
+            "    forget 5 in 1 lazy\n"
+            "    * UP_EXPIRED a: G1\n"
+            "    forget 9 in 1 lazy\n");
+    rig_delivered(r, 6, 0);
+    rig_commit(r, UINT64_MAX);
+    rig_skip(r);
+    const struct bridge_account up = class_up(r, 1);
+    assert_int_equal(up.delivered, 1);
+    assert_int_equal(up.accepted, 9);
+    assert_int_equal(rig_rows(r), up.queued);
+}
+
+static void what_is_under_way_does_not_give_way_on_the_disk(void **state)
+{
+    struct rig *r = *state;
+    one_under_way_between_those_on_disk(r);
+    publish_many(r, 10, 18);
+    rig_commit(r, UINT64_MAX);
+    while (rig_fetched(r))
+        continue;
+    rig_delivered(r, 6, 0);
+    rig_commit(r, UINT64_MAX);
+    rig_skip(r);
+    const struct bridge_account up = class_up(r, 1);
+    assert_int_equal(up.delivered, 1);
+    assert_int_equal(up.accepted, 18);
+    assert_int_equal(rig_rows(r), up.queued);
+}
+
 /* ---- bounds -------------------------------------------------------------------------- */
 
 static const struct bridge_class_config bounded[] = {
@@ -699,13 +802,6 @@ static void change_bytes(struct rig_options *o)
 static int byte_bounds(void **state)
 {
     return begin_with(state, change_bytes);
-}
-
-static struct bridge_account class_up(const struct rig *r, uint8_t class)
-{
-    struct bridge_status s;
-    rig_status(r, &s);
-    return s.classes[class].up;
 }
 
 /* One class at its bound is no concern of the others. */
@@ -1012,6 +1108,8 @@ int main(void)
         WITH(a_connection_of_ones_own_has_lanes_and_classes, own),
         WITH(what_does_not_wait_on_a_connection_of_ones_own_costs_no_memory, own),
         WITH(the_newest_go_first_where_order_does_not_count, newest),
+        WITH(what_is_under_way_does_not_expire_on_the_disk, newest_and_expire),
+        WITH(what_is_under_way_does_not_give_way_on_the_disk, newest_and_expire),
         WITH(a_full_class_that_refuses_answers_congestion, bounds),
         WITH(new_ones_are_refused_while_the_disk_may_refuse_the_old, bounds),
         WITH(a_full_class_that_keeps_the_oldest_drops_the_new, bounds),
