@@ -18,7 +18,8 @@
  *              same from one sender at the broker to one device. QoS 0 comes as
  *              the link lets it.
  *  account     accepted = delivered + expired + dropped + queued, both ways. At
- *              rest, queued is what the disk holds for somebody.
+ *              rest, queued is what the disk holds for somebody; what is counted as
+ *              being there is there.
  *  bounds      No more messages undecided at the broker than its window; none
  *              handed over twice while undecided, nor out of order; no frame
  *              longer than the link takes; queues and memory within their limits;
