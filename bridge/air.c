@@ -59,6 +59,18 @@ uint64_t air_retry_span_ms(const struct bridge *b, const struct session *s)
     return span_ms;
 }
 
+uint64_t air_late_ms(const struct bridge *b, const struct session *s)
+{
+    if (s->link == UINT16_MAX)
+        return 0;
+    const struct bridge_link *link = &b->links[s->link];
+    const struct bridge_link_config *c = link->config;
+    const uint64_t exchange_ms = c->retry_ms / 2;
+    if (link->pacer == NULL || c->duty_per_mille == 0)
+        return exchange_ms;
+    return exchange_ms + radio_pacer_air_us(link->pacer, c->frame_max) / c->duty_per_mille;
+}
+
 void air_init(struct bridge *b, uint8_t *memory)
 {
     for (size_t i = 0; i < b->config->link_count; i++) {

@@ -139,6 +139,11 @@ void session_changed(struct bridge *b, const struct session *s, uint8_t before)
     ++*state_counter(b, (enum sn_state)s->sn.state);
 }
 
+uint64_t session_deadline(const struct bridge *b, const struct session *s)
+{
+    return sn_session_deadline(&s->sn, b->config->tolerance_percent, air_late_ms(b, s));
+}
+
 void session_reschedule(struct bridge *b, struct session *s)
 {
     uint64_t due = s->dialogue == DIALOGUE_NONE ? session_deadline(b, s) : SN_NEVER;
@@ -262,6 +267,8 @@ static void connected_frame(struct bridge *b, const struct peer *peer, const str
         }
         return;
     }
+    if (s != NULL && s->sn.state == SN_LOST && !will_dialogue)
+        connect_return(b, s);
     if (p->type == SN_PUBLISH && p->publish.qos == SN_QOS_MINUS_ONE) {
         /* 6.8: the same from anybody; of a connected client also a sign of life */
         struct session *connected = s != NULL && sn_session_is_connected(&s->sn) ? s : NULL;
@@ -293,7 +300,10 @@ static void connected_frame(struct bridge *b, const struct peer *peer, const str
             air_answer(b, peer, &(struct sn_packet){.type = SN_DISCONNECT});
         return;
     }
+    const uint32_t number = s->number;
     from_client(b, s, peer, p, fault);
+    if ((s = clients_find_number(b, number)) != NULL)
+        downlink_heard(b, s); /* behind the answer */
 }
 
 static void packet(struct bridge *b, const struct peer *peer, const struct sn_packet *p,

@@ -449,6 +449,48 @@ void connect_rest(struct bridge *b, struct session *s)
     session_reschedule(b, s);
 }
 
+/* Nothing but its silence has ended the connection, and that is over: a reading must not
+ * be refused because the one before was late. Its will has gone out and is kept for
+ * the next time. A clean session has ended with its loss. */
+bool connect_return(struct bridge *b, struct session *s)
+{
+    if (s->sn.state != SN_LOST || s->clean || s->dialogue != DIALOGUE_NONE || !is_admitted(b, s) ||
+        !upstream_has_room(b, blob_bytes(s->client_id), s))
+        return false;
+    bridge_note(b, BRIDGE_NOTE_CLIENT_RETURNED, s, sn_bytes(NULL, 0),
+                (b->now_ms - s->sn.heard_ms) / 1000);
+    s->returned = true;
+    sn_session_return(&s->sn, b->now_ms);
+    session_changed(b, s, SN_LOST);
+    upstream_open(b, s, false);
+    save_session(b, s, true);
+    session_reschedule(b, s);
+    return true;
+}
+
+/* anybody could fetch another's messages by its client id. */
+static bool may_roam(const struct bridge *b, const struct session *s, const struct peer *peer)
+{
+    const bool was_asleep = s->sn.state == SN_LOST && s->sn.sleep_s > 0;
+    return b->links[peer->link].config->roam &&
+           (s->sn.state == SN_ASLEEP || s->sn.state == SN_AWAKE || was_asleep);
+}
+
+static bool may_ping(struct bridge *b, struct session *s, const struct peer *peer)
+{
+    if (s->dialogue != DIALOGUE_NONE || (!clients_is_at(s, peer) && !may_roam(b, s, peer)))
+        return false;
+    if (!sn_session_is_connected(&s->sn) && !connect_return(b, s))
+        return false;
+    if (clients_is_at(s, peer))
+        return true;
+    if (!clients_move(b, s, peer))
+        return false;
+    bridge_note(b, BRIDGE_NOTE_CLIENT_MOVED, s, sn_bytes(NULL, 0), 0);
+    save_session(b, s, true);
+    return true;
+}
+
 void connect_ping(struct bridge *b, const struct peer *peer, const struct sn_packet *p)
 {
     const struct sn_bytes id = p->pingreq.client_id;
@@ -457,17 +499,7 @@ void connect_ping(struct bridge *b, const struct peer *peer, const struct sn_pac
         bridge_note(b, BRIDGE_NOTE_FRAME_UNEXPECTED, s, sn_bytes_text("PINGREQ"), 0);
         return;
     }
-    bool serve = s != NULL && sn_session_is_connected(&s->sn) && s->dialogue == DIALOGUE_NONE;
-    if (serve && !clients_is_at(s, peer)) {
-        /* anybody could fetch another's messages by its client id. */
-        serve = b->links[peer->link].config->roam && s->sn.state != SN_ACTIVE &&
-                clients_move(b, s, peer);
-        if (serve) {
-            bridge_note(b, BRIDGE_NOTE_CLIENT_MOVED, s, sn_bytes(NULL, 0), 0);
-            save_session(b, s, true);
-        }
-    }
-    if (!serve) {
+    if (s == NULL || !may_ping(b, s, peer)) {
         bridge_note_at(b, BRIDGE_NOTE_FRAME_UNKNOWN_SENDER, peer->link, id,
                        sn_bytes_text("PINGREQ"), 0);
         if (air_may_refuse(b, peer))
@@ -479,6 +511,7 @@ void connect_ping(struct bridge *b, const struct peer *peer, const struct sn_pac
     case SN_ACTIVE:
         pong(b, s);
         save_heard(b, s);
+        downlink_heard(b, s);
         break;
     case SN_ASLEEP:
         wake(b, s);
@@ -528,16 +561,15 @@ void connect_lose(struct bridge *b, struct session *s, enum bridge_note why)
     session_reschedule(b, s);
 }
 
-/* A-44: an active client that answers nothing is lost; one that is awake has
- * gone back to sleep. Either way the message stays. */
+/* A-44: the message stays. A client that is awake has gone back to sleep. One that is
+ * active may be deaf, but it is not lost as long as it keeps its keep-alive: it may have
+ * readings to send while what we send does not get through. What is open rests until
+ * it is heard, or answers late. */
 void connect_no_answer(struct bridge *b, struct session *s)
 {
-    if (s->sn.state == SN_ACTIVE) {
-        connect_lose(b, s, BRIDGE_NOTE_CLIENT_NO_ANSWER);
-        return;
-    }
     bridge_note(b, BRIDGE_NOTE_CLIENT_NO_ANSWER, s, sn_bytes_text(sn_state_name(s->sn.state)), 0);
-    downlink_land(b, s);
+    if (s->sn.state != SN_ACTIVE)
+        downlink_land(b, s);
     if (s->sn.state == SN_AWAKE) {
         const uint8_t before = s->sn.state;
         sn_session_rest(&s->sn, b->now_ms);

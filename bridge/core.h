@@ -603,10 +603,7 @@ void bridge_note_at(struct bridge *b, enum bridge_note note, uint16_t link, stru
 void session_changed(struct bridge *b, const struct session *s, uint8_t before);
 
 /* When it counts as lost unless it is heard before. */
-static inline uint64_t session_deadline(const struct bridge *b, const struct session *s)
-{
-    return sn_session_deadline(&s->sn, b->config->tolerance_percent);
-}
+uint64_t session_deadline(const struct bridge *b, const struct session *s);
 
 /* Sets the session's timer to the earliest of what it waits for. */
 void session_reschedule(struct bridge *b, struct session *s);
@@ -718,7 +715,9 @@ void connect_abandon(struct bridge *b, struct session *s); /* the will never cam
 void connect_lose(struct bridge *b, struct session *s, enum bridge_note why);
 void connect_let_go(struct bridge *b, struct session *s);    /* active: DISCONNECT, from us */
 void connect_no_answer(struct bridge *b, struct session *s); /* all repeats are used up */
-void connect_due(struct bridge *b, struct session *s);       /* its deadline has come */
+/* It is lost, and sends: taken back, unless its session has ended or there is no room. */
+bool connect_return(struct bridge *b, struct session *s);
+void connect_due(struct bridge *b, struct session *s); /* its deadline has come */
 
 /* ---- upstream.c ------------------------------------------------------------------ */
 
@@ -948,6 +947,7 @@ void downlink_durable(struct bridge *b, const struct await *a);       /* PUBREL 
 void downlink_hold(struct bridge *b, struct session *s, uint32_t ms); /* nothing is sent before */
 void downlink_rename(struct bridge *b);                        /* predefined ids have changed */
 void downlink_due(struct bridge *b, struct session *s);        /* its repeat is due */
+void downlink_heard(struct bridge *b, struct session *s);      /* what was given up begins again */
 void downlink_land(struct bridge *b, struct session *s);       /* the open exchange is off; kept */
 void downlink_forget_all(struct bridge *b, struct session *s); /* and its queue */
 
@@ -1044,6 +1044,9 @@ uint64_t air_deadline(const struct bridge *b);
 struct radio_rtt_limits air_rtt_limits(const struct bridge_link_config *c);
 /* How long a message may be repeated after its first copy: all waits, with back-off. */
 uint64_t air_retry_span_ms(const struct bridge *b, const struct session *s);
+/* By how much a frame of a device may be late that it sent in time: T_retry is twice the
+ * longest exchange, and before it the device may have to be silent for its share of the air. */
+uint64_t air_late_ms(const struct bridge *b, const struct session *s);
 void air_init(struct bridge *b, uint8_t *memory); /* air_memory() octets */
 size_t air_memory(const struct bridge_config *c);
 

@@ -897,6 +897,31 @@ void downlink_pubcomp(struct bridge *b, struct session *s, uint16_t mid)
 
 /* ---- repeats ------------------------------------------------------------------------------ */
 
+/* Whether all repeats of what is open were in vain. */
+static bool is_resting(const struct session *s)
+{
+    return s->retry.due_ms == SN_NEVER && s->flight != FLIGHT_NONE && s->flight != FLIGHT_RECEIVED;
+}
+
+/* A device may listen for one frame behind its own, and waits for this one. */
+static bool is_owed_an_answer(const struct session *s)
+{
+    const struct exchange *e = s->exchanges;
+    while (e != NULL && e->acked)
+        e = e->next;
+    return e != NULL;
+}
+
+void downlink_heard(struct bridge *b, struct session *s)
+{
+    if (is_resting(s) && is_owed_an_answer(s))
+        return; /* called again behind it */
+    if (is_resting(s))
+        downlink_land(b, s);
+    if (s->sn.state == SN_ACTIVE)
+        downlink_pump(b, s);
+}
+
 void downlink_due(struct bridge *b, struct session *s)
 {
     switch (sn_retry_check(&s->retry, b->now_ms)) {

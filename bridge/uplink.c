@@ -588,16 +588,17 @@ static void remember(struct session *s, const struct exchange *e, uint64_t until
 static void acknowledge(struct bridge *b, struct exchange *e)
 {
     struct session *s = e->session;
-    if (e->qos == 2) {
-        if (!e->acked) {
-            e->acked = true;
-            say_mid(b, s, SN_PUBREC, e->mid);
-        }
+    if (e->qos == 2 && e->acked)
         return;
+    if (e->qos == 2) {
+        e->acked = true;
+        say_mid(b, s, SN_PUBREC, e->mid);
+    } else {
+        remember(s, e, b->now_ms + air_retry_span_ms(b, s) + air_late_ms(b, s));
+        puback(b, s, e->tid, e->mid, SN_ACCEPTED);
+        exchanges_remove(b, e);
     }
-    remember(s, e, b->now_ms + air_retry_span_ms(b, s));
-    puback(b, s, e->tid, e->mid, SN_ACCEPTED);
-    exchanges_remove(b, e);
+    downlink_heard(b, s);
 }
 
 void uplink_durable(struct bridge *b, const struct await *a)

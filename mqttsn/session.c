@@ -43,6 +43,13 @@ void sn_session_lose(struct sn_session *s)
     s->state = SN_LOST;
 }
 
+void sn_session_return(struct sn_session *s, uint64_t now_ms)
+{
+    assert(s->state == SN_LOST);
+    s->state = s->sleep_s > 0 ? SN_ASLEEP : SN_ACTIVE;
+    s->heard_ms = now_ms;
+}
+
 void sn_session_hear(struct sn_session *s, uint64_t now_ms)
 {
     s->heard_ms = now_ms;
@@ -54,14 +61,21 @@ uint64_t sn_session_tolerance_ms(uint16_t seconds, uint16_t percent)
     return (uint64_t)seconds * 10 * (100u + (percent != 0 ? percent : standard));
 }
 
-uint64_t sn_session_deadline(const struct sn_session *s, uint16_t percent)
+static uint64_t silence_ms(uint16_t seconds, uint16_t percent, uint64_t late_ms)
+{
+    const uint64_t tolerated_ms = sn_session_tolerance_ms(seconds, percent);
+    const uint64_t least_ms = (uint64_t)seconds * 1000 + late_ms;
+    return tolerated_ms > least_ms ? tolerated_ms : least_ms;
+}
+
+uint64_t sn_session_deadline(const struct sn_session *s, uint16_t percent, uint64_t late_ms)
 {
     switch ((enum sn_state)s->state) {
     case SN_ACTIVE:
         return s->keepalive_s == 0 ? SN_NEVER
-                                   : s->heard_ms + sn_session_tolerance_ms(s->keepalive_s, percent);
+                                   : s->heard_ms + silence_ms(s->keepalive_s, percent, late_ms);
     case SN_ASLEEP:
-        return s->heard_ms + sn_session_tolerance_ms(s->sleep_s, percent);
+        return s->heard_ms + silence_ms(s->sleep_s, percent, late_ms);
     case SN_DISCONNECTED:
     case SN_AWAKE:
     case SN_LOST:

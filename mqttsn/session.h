@@ -46,15 +46,19 @@ void sn_session_rest(struct sn_session *s, uint64_t now_ms);
 /* Any state, DISCONNECT without Duration. */
 void sn_session_disconnect(struct sn_session *s);
 
-/* Active or asleep, the deadline passed or repeats were used up. */
+/* Active, asleep or awake, the deadline passed. */
 void sn_session_lose(struct sn_session *s);
+
+/* Lost, but heard again: asleep if it was, else active, with the same duration anew. */
+void sn_session_return(struct sn_session *s, uint64_t now_ms);
 
 /* A well-formed message of the client arrived, whatever it was. */
 void sn_session_hear(struct sn_session *s, uint64_t now_ms);
 
 /* When the client counts as lost unless heard before; SN_NEVER if not at all. The
- * percentage is the one of sn_session_tolerance_ms(). */
-uint64_t sn_session_deadline(const struct sn_session *s, uint16_t percent);
+ * percentage is the one of sn_session_tolerance_ms(); late_ms is what a frame that was
+ * sent in time may be late, which is tolerated at least. */
+uint64_t sn_session_deadline(const struct sn_session *s, uint16_t percent, uint64_t late_ms);
 
 /* Active, asleep or awake: the gateway keeps a connection for it. */
 bool sn_session_is_connected(const struct sn_session *s);

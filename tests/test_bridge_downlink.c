@@ -695,7 +695,7 @@ static void qos_2_goes_over_the_disk_at_every_step(void **state)
 }
 
 /* SN12-6.13-1, SN12-5.3.4-3, SN12-6.13-2, A-44 */
-static void an_unanswered_message_is_repeated_with_dup_and_then_the_client_is_lost(void **state)
+static void an_unanswered_message_is_repeated_with_dup_and_then_waits_for_the_client(void **state)
 {
     struct rig *r = *state;
     subscribe(r, "a", "AB", 1);
@@ -716,9 +716,10 @@ static void an_unanswered_message_is_repeated_with_dup_and_then_the_client_is_lo
             "    a < PUBLISH dup=1 qos=1 tid=1 mid=8 data='1'\n"
             "    +40000\n"
             "    * CLIENT_NO_ANSWER a: active\n"
-            "    save session 1 lazy\n"
+            "wait 1000000\n"
             "a > CONNECT client_id='a'\n"
             "    save session 1\n"
+            "    save account lazy\n"
             "stored\n"
             "    * CLIENT_CONNECTED a\n"
             "    a < CONNACK code=accepted\n"
@@ -1661,7 +1662,7 @@ int main(void)
         WITH(long_messages_pass_both_ways, watched),
         WITH(qos_1_goes_one_by_one, begin),
         WITH(qos_2_goes_over_the_disk_at_every_step, begin),
-        WITH(an_unanswered_message_is_repeated_with_dup_and_then_the_client_is_lost, begin),
+        WITH(an_unanswered_message_is_repeated_with_dup_and_then_waits_for_the_client, begin),
         WITH(an_unanswered_register_and_pubrel_are_repeated, begin),
         WITH(a_rejected_register_is_an_unsubscribe_unless_a_wildcard_stands_for_it, begin),
         WITH(an_id_that_the_device_does_not_know_is_registered_again_once, begin),

@@ -106,7 +106,7 @@ static void what_is_open_at_a_connect_goes_on_with_dup_only(void **state)
             "    a < PUBCOMP mid=1\n");
 }
 
-/* T_retry is 10 s, and there are three repeats. */
+/* T_retry is 10 s, there are three repeats, and the last may be 5 s under way. */
 static void at_qos_1_nobody_repeats_for_ever(void **state)
 {
     struct rig *r = *state;
@@ -117,7 +117,7 @@ static void at_qos_1_nobody_repeats_for_ever(void **state)
             "    a < PUBACK tid=1 mid=1 code=accepted\n"
             "delivered 2\n"
             "    forget 2 lazy\n"
-            "wait 40000\n"
+            "wait 45000\n"
             "a > PUBLISH dup=1 qos=1 predefined=1 mid=1 data='x'\n"
             "    * UP_REPEATED a\n"
             "    a < PUBACK tid=1 mid=1 code=accepted\n"

@@ -188,8 +188,10 @@ static void a_sleep_has_its_own_time_and_its_end_fires_the_will(void **state)
             "    * WILL_FIRED a: w\n"
             "    save session 1 lazy\n"
             "a > PINGREQ client_id='a'\n"
-            "    * FRAME_UNKNOWN_SENDER a: PINGREQ\n"
-            "    a < DISCONNECT\n");
+            "    * CLIENT_RETURNED a\n"
+            "    save session 1 lazy\n"
+            "    * CLIENT_AWAKE a\n"
+            "    a < PINGRESP\n");
 }
 
 /* SN12-6.14-12, A-50 */

@@ -27,9 +27,9 @@ static void one_percentage_may_hold_for_all_durations(void **state)
     assert_int_equal(sn_session_tolerance_ms(0xFFFF, 1000), 720885000);
     struct sn_session s = {0};
     sn_session_connect(&s, 1000, 10);
-    assert_int_equal(sn_session_deadline(&s, 25), 13500);
+    assert_int_equal(sn_session_deadline(&s, 25, 0), 13500);
     sn_session_sleep(&s, 1000, 100);
-    assert_int_equal(sn_session_deadline(&s, 25), 126000);
+    assert_int_equal(sn_session_deadline(&s, 25, 0), 126000);
 }
 
 /* SN12-6.11-2, SN12-6.11-3 */
@@ -40,12 +40,12 @@ static void an_active_client_is_supervised_from_its_last_message_on(void **state
     sn_session_connect(&s, 1000, 40);
     assert_int_equal(s.state, SN_ACTIVE);
     assert_true(sn_session_is_connected(&s));
-    assert_int_equal(sn_session_deadline(&s, 0), 61000);
+    assert_int_equal(sn_session_deadline(&s, 0, 0), 61000);
     sn_session_hear(&s, 5000);
-    assert_int_equal(sn_session_deadline(&s, 0), 65000);
+    assert_int_equal(sn_session_deadline(&s, 0, 0), 65000);
     sn_session_lose(&s);
     assert_false(sn_session_is_connected(&s));
-    assert_true(sn_session_deadline(&s, 0) == SN_NEVER);
+    assert_true(sn_session_deadline(&s, 0, 0) == SN_NEVER);
 }
 
 /* */
@@ -54,7 +54,7 @@ static void keep_alive_0_means_no_supervision(void **state)
     (void)state;
     struct sn_session s = {0};
     sn_session_connect(&s, 1000, 0);
-    assert_true(sn_session_deadline(&s, 0) == SN_NEVER);
+    assert_true(sn_session_deadline(&s, 0, 0) == SN_NEVER);
 }
 
 /* Figure 4; SN12-6.14-4, SN12-6.14-5, SN12-6.14-6, SN12-6.14-10, A-32 */
@@ -64,21 +64,21 @@ static void sleep_has_its_own_duration_and_starts_anew_with_every_rest(void **st
     struct sn_session s = {0};
     sn_session_connect(&s, 0, 2);
     sn_session_sleep(&s, 1000, 100);
-    assert_int_equal(sn_session_deadline(&s, 0), 111000);
+    assert_int_equal(sn_session_deadline(&s, 0, 0), 111000);
     sn_session_wake(&s, 50000);
     assert_int_equal(s.state, SN_AWAKE);
     assert_true(sn_session_is_connected(&s));
-    assert_true(sn_session_deadline(&s, 0) == SN_NEVER);
+    assert_true(sn_session_deadline(&s, 0, 0) == SN_NEVER);
     sn_session_rest(&s, 60000);
     assert_int_equal(s.state, SN_ASLEEP);
-    assert_int_equal(sn_session_deadline(&s, 0), 170000);
+    assert_int_equal(sn_session_deadline(&s, 0, 0), 170000);
     sn_session_sleep(&s, 70000, 10);
-    assert_int_equal(sn_session_deadline(&s, 0), 85000);
+    assert_int_equal(sn_session_deadline(&s, 0, 0), 85000);
     sn_session_wake(&s, 71000);
     sn_session_sleep(&s, 72000, 20);
-    assert_int_equal(sn_session_deadline(&s, 0), 102000);
+    assert_int_equal(sn_session_deadline(&s, 0, 0), 102000);
     sn_session_connect(&s, 73000, 2);
-    assert_int_equal(sn_session_deadline(&s, 0), 76000);
+    assert_int_equal(sn_session_deadline(&s, 0, 0), 76000);
 }
 
 /* SN12-6.14-16 */
@@ -90,7 +90,36 @@ static void a_disconnected_client_is_not_supervised(void **state)
     sn_session_connect(&s, 0, 60);
     sn_session_disconnect(&s);
     assert_false(sn_session_is_connected(&s));
-    assert_true(sn_session_deadline(&s, 0) == SN_NEVER);
+    assert_true(sn_session_deadline(&s, 0, 0) == SN_NEVER);
+}
+
+/* A frame may be late that was sent in time. */
+static void lateness_is_tolerated_where_it_is_more_than_the_tolerance(void **state)
+{
+    (void)state;
+    struct sn_session s = {0};
+    sn_session_connect(&s, 0, 60);
+    assert_int_equal(sn_session_deadline(&s, 0, 6000), 66000);
+    assert_int_equal(sn_session_deadline(&s, 0, 6001), 66001);
+    assert_int_equal(sn_session_deadline(&s, 100, 6001), 120000);
+    sn_session_sleep(&s, 1000, 10);
+    assert_int_equal(sn_session_deadline(&s, 0, 100000), 111000);
+}
+
+static void a_lost_client_returns_to_where_it_was(void **state)
+{
+    (void)state;
+    struct sn_session s = {0};
+    sn_session_connect(&s, 0, 60);
+    sn_session_lose(&s);
+    sn_session_return(&s, 100000);
+    assert_int_equal(s.state, SN_ACTIVE);
+    assert_int_equal(sn_session_deadline(&s, 0, 0), 166000);
+    sn_session_sleep(&s, 101000, 100);
+    sn_session_lose(&s);
+    sn_session_return(&s, 300000);
+    assert_int_equal(s.state, SN_ASLEEP);
+    assert_int_equal(sn_session_deadline(&s, 0, 0), 410000);
 }
 
 static void every_state_has_a_name(void **state)
@@ -112,6 +141,8 @@ int main(void)
         cmocka_unit_test(keep_alive_0_means_no_supervision),
         cmocka_unit_test(sleep_has_its_own_duration_and_starts_anew_with_every_rest),
         cmocka_unit_test(a_disconnected_client_is_not_supervised),
+        cmocka_unit_test(lateness_is_tolerated_where_it_is_more_than_the_tolerance),
+        cmocka_unit_test(a_lost_client_returns_to_where_it_was),
         cmocka_unit_test(every_state_has_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,8 +68,8 @@ def test_who_never_acknowledges_hears_it_again_and_loses_nothing(env):
     """SN12-6.13-1, SN12-6.13-2, SN12-5.3.4-3
 
     Paho and RSMB: sent once, and not again. cc.mqttsn: sent three times, then dropped; the
-    next message goes on. Here: repeated with DUP, then the client counts as lost, and the
-    message waits for its next CONNECT with those that came after it."""
+    next message goes on. Here: repeated with DUP, then it waits for the client's next CONNECT,
+    or anything else that it sends, with those that came after it."""
     plant = Plant(env)
     device = plant.subscriber("dev")
     plant.messages(2)
@@ -81,6 +81,19 @@ def test_who_never_acknowledges_hears_it_again_and_loses_nothing(env):
     wait_until(lambda: device.wait("none", None, 0.1) or len(device.received) >= 2, "both came")
     assert numbers(device.received) == [1, 2]
     assert [f["dup"] for f in device.received] == [True, False]
+
+
+def test_who_never_acknowledges_is_not_refused(env):
+    """Its reading is taken, and what it did not hear comes behind the answer."""
+    plant = Plant(env)
+    device = plant.subscriber("dev")
+    tid = device.register("reading")
+    plant.messages(2)
+    silent_until(device, 30, lambda _: plant.bridge.note("client_no_answer"))
+    device.publish(tid, b"21.5", 1)
+    wait_until(lambda: device.wait("none", None, 0.1) or len(device.received) >= 2, "both came")
+    assert numbers(device.received) == [1, 2]
+    assert plant.bridge.note("client_lost") == 0
 
 
 def test_a_sleeper_gets_all_its_messages_in_order(env):
