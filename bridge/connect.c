@@ -54,9 +54,7 @@ static void accept(struct bridge *b, struct session *s, bool clean, uint16_t kee
     s->returned |= s->on_disk;
     if (clean)
         clients_wipe(b, s);
-    /* A-16: the device may have been started anew, so names are registered with
-     * it once more before they are used towards it. */
-    topics_forget_known(s);
+    topics_doubt(s);
     s->clean = clean;
     s->hold_until_ms = 0;
     exchanges_connect(s);

@@ -72,6 +72,14 @@ struct blob {
     uint8_t data[];
 };
 
+/* Whether the device knows an id. A CONNECT without clean session keeps what it was told
+ * (A-16); but it may have been started anew, and lost it. */
+enum topic_known {
+    TOPIC_UNKNOWN,
+    TOPIC_TOLD_BEFORE, /* in an earlier connection, and in this one nothing has shown it */
+    TOPIC_KNOWN,
+};
+
 /* One topic id of one session (7.3: ids are per client). One name has one id,
  * whichever side assigned it (A-23). */
 struct topic {
@@ -82,8 +90,8 @@ struct topic {
     struct session *session;
     struct name *name;
     uint16_t tid;
-    bool asked; /* the device asked for it, or publishes by it; else it was told for a message */
-    bool known; /* the device has been told in this connection */
+    bool asked;    /* the device asked for it, or publishes by it; else it was told for a message */
+    uint8_t known; /* enum topic_known */
     uint16_t qos0_sent; /* QoS 0 messages that went out by it: the device may still refuse them */
     uint64_t saved;     /* ticket of its record */
 };
@@ -679,7 +687,9 @@ struct topic *topics_add(struct bridge *b, struct session *s, struct name *name,
  * out, or every id is under way to the device or the disk. asked: see struct topic. */
 struct topic *topics_take(struct bridge *b, struct session *s, struct name *name, bool asked);
 void topics_use(struct session *s, struct topic *t, bool asked);
-void topics_forget_known(struct session *s); /* what the device has been told */
+void topics_doubt(struct session *s); /* CONNECT: what is known was told before */
+/* The device has shown by one id whether it has kept those that it was told before. */
+void topics_kept(struct session *s, bool kept);
 void topics_remove(struct bridge *b, struct session *s, struct topic *t);
 void topics_remove_all(struct bridge *b, struct session *s);
 

@@ -194,36 +194,49 @@ static bool may_be_short(const struct bridge *b, const struct session *s, const 
     return sub != NULL;
 }
 
-/* 6.10, A-43: messages carry the id the client knows; the other two kinds need
- * no registration at all. Returns false when REGISTER has to go first. */
-static bool topic_id(const struct bridge *b, const struct session *s, const struct name *name,
-                     struct sn_packet *p)
+static bool use_id(struct sn_packet *p, enum sn_topic_kind kind, uint16_t tid)
 {
-    const struct topic *t = topics_find_name(b, s, name);
-    if (t != NULL && t->known) {
-        p->publish.kind = SN_TOPIC_NORMAL;
-        p->publish.tid = t->tid;
-        return true;
-    }
-    const uint16_t predefined = predefined_find_name(b, s, name);
-    if (predefined != 0) {
-        p->publish.kind = SN_TOPIC_PREDEFINED;
-        p->publish.tid = predefined;
-        return true;
-    }
-    if (may_be_short(b, s, t, name)) {
-        p->publish.kind = SN_TOPIC_SHORT;
-        p->publish.tid = SN_SHORT_ID(name->text[0], name->text[1]);
-        return true;
-    }
-    return false;
+    p->publish.kind = kind;
+    p->publish.tid = tid;
+    return true;
 }
 
-static bool has_id(const struct bridge *b, const struct session *s, struct sn_bytes topic)
+/* 6.10, A-43: messages carry the id the client knows; the other two kinds need
+ * no registration at all. What it was told in an earlier connection costs no air time
+ * again where its answer shows whether it still knows it (A-16, A-41); at QoS 0 nothing
+ * would. Returns false when REGISTER has to go first. */
+static bool topic_id(const struct bridge *b, const struct session *s, const struct name *name,
+                     uint8_t qos, struct sn_packet *p)
+{
+    const struct topic *t = topics_find_name(b, s, name);
+    const enum topic_known known = t == NULL ? TOPIC_UNKNOWN : (enum topic_known)t->known;
+    if (known == TOPIC_KNOWN)
+        return use_id(p, SN_TOPIC_NORMAL, t->tid);
+    const uint16_t predefined = predefined_find_name(b, s, name);
+    if (predefined != 0)
+        return use_id(p, SN_TOPIC_PREDEFINED, predefined);
+    if (may_be_short(b, s, t, name))
+        return use_id(p, SN_TOPIC_SHORT, SN_SHORT_ID(name->text[0], name->text[1]));
+    return known == TOPIC_TOLD_BEFORE && qos > 0 && use_id(p, SN_TOPIC_NORMAL, t->tid);
+}
+
+/* The topic of the open PUBLISH, if that carries an id of an earlier connection. */
+static struct topic *doubted(const struct bridge *b, const struct session *s)
+{
+    struct sn_packet p;
+    struct topic *t = topics_find_name(b, s, s->flying->topic);
+    return t != NULL && t->known == TOPIC_TOLD_BEFORE &&
+                   topic_id(b, s, t->name, s->flying->qos, &p) && p.publish.kind == SN_TOPIC_NORMAL
+               ? t
+               : NULL;
+}
+
+static bool has_id(const struct bridge *b, const struct session *s, struct sn_bytes topic,
+                   uint8_t qos)
 {
     const struct name *name = name_find(b, topic);
     struct sn_packet p;
-    return name != NULL && topic_id(b, s, name, &p);
+    return name != NULL && topic_id(b, s, name, qos, &p);
 }
 
 static void drop(struct bridge *b, struct session *s, struct message *m, enum bridge_note why)
@@ -310,7 +323,7 @@ static bool queue_for(struct session *s, struct fan_out *out)
         .payload = event->message.payload,
     };
     if (!frame_fits(b, s, sn_publish_size(m.payload.len)) ||
-        (!register_fits(b, s, m.topic) && !has_id(b, s, m.topic)))
+        (!register_fits(b, s, m.topic) && !has_id(b, s, m.topic, m.qos)))
         return drop_copy(out, s, &m, BRIDGE_NOTE_DOWN_TOO_LARGE);
     if (m.qos == 0 && !sn_session_is_connected(&s->sn))
         return drop_copy(out, s, &m, BRIDGE_NOTE_DOWN_DROPPED_QOS0);
@@ -440,7 +453,7 @@ static void send_publish(struct bridge *b, struct session *s, const struct messa
                     .mid = m->qos == 0 ? 0 : mid_of(m),
                     .data = sn_bytes(m->payload, m->len)},
     };
-    topic_id(b, s, m->topic, &p);
+    topic_id(b, s, m->topic, m->qos, &p);
     const uint8_t priority = classes_at(b->config, m->class)->priority;
     air_send(b, s, &p, (enum air_class)(AIR_MESSAGE + priority), m->qos > 0);
 }
@@ -551,7 +564,7 @@ static bool may_send(const struct bridge *b, const struct session *s)
 static void send_qos0(struct bridge *b, struct session *s, struct message *m)
 {
     struct topic *t = topics_find_name(b, s, m->topic);
-    if (t != NULL && t->known && t->qos0_sent < UINT16_MAX)
+    if (t != NULL && t->known == TOPIC_KNOWN && t->qos0_sent < UINT16_MAX)
         t->qos0_sent++;
     send_publish(b, s, m, false);
     s->queue.bytes -= m->len;
@@ -573,7 +586,7 @@ static void begin(struct bridge *b, struct session *s, struct message *m)
         drop(b, s, m, BRIDGE_NOTE_DOWN_TOO_LARGE);
         return;
     }
-    const bool has_topic = is_released || topic_id(b, s, m->topic, &p);
+    const bool has_topic = is_released || topic_id(b, s, m->topic, m->qos, &p);
     if (!has_topic && !take_topic(b, s, m))
         return;
     struct topic *t = topics_find_name(b, s, m->topic);
@@ -706,7 +719,7 @@ void downlink_rename(struct bridge *b)
         for (struct table_link *l = b->sessions_by_number.buckets[i]; l != NULL; l = l->next) {
             struct session *s = TABLE_ENTRY(l, struct session, by_number);
             struct sn_packet p;
-            if (s->flight != FLIGHT_PUBLISH || topic_id(b, s, s->flying->topic, &p))
+            if (s->flight != FLIGHT_PUBLISH || topic_id(b, s, s->flying->topic, s->flying->qos, &p))
                 continue;
             downlink_land(b, s);
             downlink_pump(b, s);
@@ -764,7 +777,7 @@ void downlink_regack(struct bridge *b, struct session *s, const struct sn_packet
     end_flight(b, s);
     if (p->ack.code == SN_ACCEPTED) {
         if (t != NULL)
-            t->known = true;
+            t->known = TOPIC_KNOWN;
     } else if (p->ack.code == SN_CONGESTION) {
         hold(b, s);
         return;
@@ -780,13 +793,20 @@ void downlink_regack(struct bridge *b, struct session *s, const struct sn_packet
  * can be mended for the next one. */
 static void refused_qos0(struct bridge *b, struct session *s, struct topic *t)
 {
-    t->known = false;
+    t->known = TOPIC_UNKNOWN;
     if (t->qos0_sent == 0)
         return;
     t->qos0_sent--;
     bridge_note(b, BRIDGE_NOTE_DOWN_REJECTED, s, name_bytes(t->name), SN_INVALID_TOPIC_ID);
     account_down(b, s, name_class(b, t->name),
                  (struct bridge_account){.delivered = 0 - 1ull, .dropped = 1});
+}
+
+/* The device has taken what is open, so it knows the id of that. */
+static void shows_id(const struct bridge *b, struct session *s)
+{
+    if (doubted(b, s) != NULL)
+        topics_kept(s, true);
 }
 
 void downlink_puback(struct bridge *b, struct session *s, const struct sn_packet *p)
@@ -801,6 +821,7 @@ void downlink_puback(struct bridge *b, struct session *s, const struct sn_packet
     }
     struct message *m = s->flying;
     if (p->ack.code == SN_ACCEPTED && m->qos == 1) {
+        shows_id(b, s);
         measure(b, s);
         delivered(b, s);
         return;
@@ -811,9 +832,11 @@ void downlink_puback(struct bridge *b, struct session *s, const struct sn_packet
     }
     /* register the name again and repeat the message, once. */
     t = topics_find_name(b, s, m->topic);
-    if (p->ack.code == SN_INVALID_TOPIC_ID && t != NULL && t->known && !s->reregistered) {
+    if (p->ack.code == SN_INVALID_TOPIC_ID && t != NULL && t->known != TOPIC_UNKNOWN &&
+        !s->reregistered) {
         end_flight(b, s);
-        t->known = false;
+        topics_kept(s, false);
+        t->known = TOPIC_UNKNOWN;
         s->reregistered = true;
         downlink_pump(b, s);
         return;
@@ -856,6 +879,7 @@ void downlink_pubrec(struct bridge *b, struct session *s, uint16_t mid)
     }
     if (s->flight != FLIGHT_PUBLISH)
         return;
+    shows_id(b, s);
     measure(b, s);
     sn_retry_stop(&s->retry);
     s->flight = FLIGHT_RECEIVED;
@@ -897,6 +921,16 @@ void downlink_pubcomp(struct bridge *b, struct session *s, uint16_t mid)
 
 /* ---- repeats ------------------------------------------------------------------------------ */
 
+/* A device that has lost the id should say so, and may just be silent. */
+static bool forget_doubted(const struct bridge *b, struct session *s)
+{
+    struct topic *t = s->flight == FLIGHT_PUBLISH ? doubted(b, s) : NULL;
+    if (t == NULL)
+        return false;
+    t->known = TOPIC_UNKNOWN;
+    return true;
+}
+
 /* Whether all repeats of what is open were in vain. */
 static bool is_resting(const struct session *s)
 {
@@ -930,6 +964,11 @@ void downlink_due(struct bridge *b, struct session *s)
     case SN_RETRY_REPEAT:
         s->repeated = true;
         bridge_note(b, BRIDGE_NOTE_DOWN_REPEATED, s, sn_bytes(NULL, 0), s->flight);
+        if (forget_doubted(b, s)) { /* REGISTER goes in front of the repeat */
+            downlink_land(b, s);
+            downlink_pump(b, s);
+            return;
+        }
         send_open(b, s, true);
         break;
     case SN_RETRY_LOST:

@@ -212,21 +212,28 @@ struct topic *topics_take(struct bridge *b, struct session *s, struct name *name
     return t;
 }
 
-static void forget_known(struct topic *first)
+static void turn_known(struct topic *first, enum topic_known from, enum topic_known to)
 {
     struct topic *t = first;
     if (t == NULL)
         return;
     do {
-        t->known = false;
+        if (t->known == from)
+            t->known = (uint8_t)to;
         t = t->next;
     } while (t != first);
 }
 
-void topics_forget_known(struct session *s)
+void topics_doubt(struct session *s)
 {
-    forget_known(s->asked);
-    forget_known(s->told);
+    turn_known(s->asked, TOPIC_KNOWN, TOPIC_TOLD_BEFORE);
+    turn_known(s->told, TOPIC_KNOWN, TOPIC_TOLD_BEFORE);
+}
+
+void topics_kept(struct session *s, bool kept)
+{
+    turn_known(s->asked, TOPIC_TOLD_BEFORE, kept ? TOPIC_KNOWN : TOPIC_UNKNOWN);
+    turn_known(s->told, TOPIC_TOLD_BEFORE, kept ? TOPIC_KNOWN : TOPIC_UNKNOWN);
 }
 
 /* ---- predefined ids --------------------------------------------------------------- */

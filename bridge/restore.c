@@ -327,8 +327,8 @@ static bool restore_topic(struct bridge *b, struct session *s, const struct brid
     if (t->tid > s->next_tid) /* given since the session was saved, or before it began anew */
         s->next_tid = t->tid;
     /* The device has not been restarted, only we have: it knows what it knew, and may have
-     * asked for it. */
-    t->known = sn_session_is_connected(&s->sn);
+     * asked for it. One that is not connected has to show it then. */
+    t->known = sn_session_is_connected(&s->sn) ? TOPIC_KNOWN : TOPIC_TOLD_BEFORE;
     topics_use(s, t, true);
     return true;
 }

@@ -315,7 +315,7 @@ void subscribe_done(struct bridge *b, struct session *s, const struct await *a)
         return; /* of before a CONNECT */
     struct topic *t = topics_find_name(b, s, a->topic);
     if (t != NULL && t->tid == a->tid && predefined_find_name(b, s, a->topic) != a->tid)
-        t->known = true;
+        t->known = TOPIC_KNOWN;
     s->subscribing = SUBSCRIBING_NOT;
     suback(b, s, a->mid, a->tid, (int8_t)a->qos, SN_ACCEPTED);
     downlink_pump(b, s);

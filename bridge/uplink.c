@@ -138,7 +138,7 @@ void uplink_registered(struct bridge *b, struct session *s, uint16_t tid, uint16
     struct topic *t = topics_find(b, s, tid);
     if (t == NULL || s->dialogue != DIALOGUE_NONE)
         return;
-    t->known = true;
+    t->known = TOPIC_KNOWN;
     regack(b, s, tid, mid, SN_ACCEPTED);
 }
 
@@ -184,6 +184,8 @@ static struct name *publish_topic(struct bridge *b, struct session *s, const str
         struct topic *t = s == NULL ? NULL : topics_find(b, s, tid);
         if (t == NULL)
             return NULL;
+        if (t->known == TOPIC_TOLD_BEFORE)
+            topics_kept(s, true);
         topics_use(s, t, true);
         return name_share(t->name);
     }

@@ -76,9 +76,9 @@ static void tells(struct sim_ids_device *d, uint16_t mid, uint16_t tid)
 static void hear_down(struct sim_ids_device *d, const struct sn_packet *p,
                       const struct sim_record *r, struct sim_claims *claims)
 {
-    if (p->type == SN_CONNACK && p->code == SN_ACCEPTED) {
+    if (p->type == SN_CONNACK && p->code == SN_ACCEPTED && d->clean) {
         d->restarted = false;
-        d->count = d->clean ? 0 : d->count;
+        d->count = 0;
     } else if (p->type == SN_REGACK && p->ack.code == SN_ACCEPTED) {
         tells(d, p->ack.mid, p->ack.tid);
     } else if (p->type == SN_SUBACK && p->suback.code == SN_ACCEPTED) {

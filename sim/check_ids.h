@@ -4,8 +4,8 @@
  * An id has been told when the bridge has sent it in SUBACK or REGACK, or has
  * received the REGACK to its REGISTER. After a restart the bridge does not know
  * whether that came, and may try: the device says so if it does not know the id. A
- * CONNECT that begins a clean session makes
- * all of them void when it is accepted. Nothing is claimed of a device of which a
+ * CONNECT keeps all that, unless it begins a clean session, which makes all of them
+ * void when it is accepted. Nothing is claimed of a device of which a
  * frame was damaged and went on: ids may have changed on the way.
  */
 #ifndef SIM_CHECK_IDS_H
@@ -34,7 +34,7 @@ struct sim_ids_device {
     uint32_t open_next;
     bool clean;     /* the last CONNECT */
     bool damaged;   /* nothing is claimed */
-    bool restarted; /* the bridge has been, since the last CONNECT was accepted */
+    bool restarted; /* the bridge has been, since a clean session began */
 };
 
 /* Zeroed, nobody knows anything. */

@@ -112,8 +112,6 @@ static void connect_with_will_ends_the_open_delivery(void **state)
             "stored\n"
             "    * CLIENT_CONNECTED a\n"
             "    a < CONNACK code=accepted\n"
-            "    a < REGISTER tid=1 mid=1 name='t/1'\n"
-            "a > REGACK tid=1 mid=1\n"
             "    a < PUBLISH dup=1 qos=1 tid=1 mid=6 data='1'\n");
 }
 

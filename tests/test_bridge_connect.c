@@ -517,7 +517,7 @@ static void a_clean_connect_forgets_ids_subscriptions_and_messages(void **state)
             "stored\n"
             "    * CLIENT_CONNECTED a\n"
             "    a < CONNACK code=accepted\n"
-            "    a < REGISTER tid=2 mid=1 name='t/2'\n"
+            "    a < PUBLISH qos=1 tid=2 mid=7 data='x'\n"
             "a > PUBLISH tid=1 data='1'\n"
             "a > CONNECT clean=1 client_id='a'\n"
             "    erase all of 1\n"

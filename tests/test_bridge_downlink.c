@@ -770,9 +770,11 @@ static void a_rejected_register_is_an_unsubscribe_unless_a_wildcard_stands_for_i
     reconnect(r, "a");
     play(r, "message token 1 qos=1 t/1 '1'\n"
             "    store 11 for 1 qos=1 t/1 '1'\n"
-            "    a < REGISTER tid=1 mid=1 name='t/1'\n"
+            "    a < PUBLISH qos=1 tid=1 mid=12 data='1'\n"
             "stored\n"
             "    accept 1\n"
+            "a > PUBACK tid=1 mid=12 code=invalid-topic-id\n"
+            "    a < REGISTER tid=1 mid=1 name='t/1'\n"
             "a > REGACK tid=1 mid=1 code=invalid-topic-id\n"
             "    * TOPIC_REJECTED a: t/1\n"
             "    erase filter 1 2\n"

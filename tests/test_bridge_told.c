@@ -182,6 +182,142 @@ static void a_qos_0_message_that_the_device_refuses_is_not_delivered(void **stat
     assert_int_equal(s.classes[0].down.dropped, 1);
 }
 
+/* a CONNECT without clean session keeps the ids, too; the answer shows it. */
+static void ids_of_before_a_connect_need_no_register(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "t/1", 1);
+    subscribe(r, "a", "t/2", 2);
+    reconnect(r, "a");
+    play(r, "message token 1 qos=1 t/1 '1'\n"
+            "    store 11 for 1 qos=1 t/1 '1'\n"
+            "    a < PUBLISH qos=1 tid=1 mid=12 data='1'\n"
+            "stored\n"
+            "    accept 1\n"
+            "a > PUBACK tid=1 mid=12\n"
+            "    forget 11 for 1 lazy\n"
+            "message qos=0 t/2 '2'\n"
+            "    a < PUBLISH qos=0 tid=2 mid=0 data='2'\n");
+    reconnect(r, "a");
+    play(r, "message token 2 qos=2 t/2 '3'\n"
+            "    store 15 for 1 qos=2 t/2 '3'\n"
+            "stored\n"
+            "    accept 2\n"
+            "    a < PUBLISH qos=2 tid=2 mid=16 data='3'\n"
+            "a > PUBREC mid=16\n"
+            "    mark 15 for 1 released\n"
+            "stored\n"
+            "    a < PUBREL mid=16\n"
+            "a > PUBCOMP mid=16\n"
+            "    forget 15 for 1\n"
+            "message qos=0 t/1 '4'\n"
+            "    a < PUBLISH qos=0 tid=1 mid=0 data='4'\n");
+}
+
+/* So does a PUBLISH of its own. */
+static void a_device_that_publishes_by_its_ids_has_kept_them(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "t/1", 0);
+    subscribe(r, "a", "t/2", 0);
+    reconnect(r, "a");
+    play(r, "a > PUBLISH tid=1 data='x'\n"
+            "    publish 11 qos=0 t/1 'x'\n"
+            "message qos=0 t/2 '1'\n"
+            "    a < PUBLISH qos=0 tid=2 mid=0 data='1'\n");
+}
+
+/* SN12C-6.10-1: and if not, it says so. */
+static void a_device_that_has_lost_its_ids_is_told_again(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "t/1", 1);
+    subscribe(r, "a", "t/2", 1);
+    reconnect(r, "a");
+    play(r, "message token 1 qos=1 t/1 '1'\n"
+            "    store 11 for 1 qos=1 t/1 '1'\n"
+            "    a < PUBLISH qos=1 tid=1 mid=12 data='1'\n"
+            "stored\n"
+            "    accept 1\n"
+            "a > PUBACK tid=1 mid=12 code=invalid-topic-id\n"
+            "    a < REGISTER tid=1 mid=1 name='t/1'\n"
+            "a > REGACK tid=1 mid=1\n"
+            "    a < PUBLISH dup=1 qos=1 tid=1 mid=12 data='1'\n"
+            "a > PUBACK tid=1 mid=12\n"
+            "    forget 11 for 1 lazy\n"
+            "message token 2 qos=1 t/2 '2'\n"
+            "    store 13 for 1 qos=1 t/2 '2'\n"
+            "    a < REGISTER tid=2 mid=2 name='t/2'\n"
+            "stored\n"
+            "    accept 2\n");
+}
+
+/* Or it says nothing. */
+static void a_device_that_does_not_answer_to_an_old_id_is_told_again(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "t/1", 2);
+    reconnect(r, "a");
+    play(r, "message token 1 qos=2 t/1 '1'\n"
+            "    store 8 for 1 qos=2 t/1 '1'\n"
+            "stored\n"
+            "    accept 1\n"
+            "    a < PUBLISH qos=2 tid=1 mid=9 data='1'\n"
+            "wait 10000\n"
+            "    +10000\n"
+            "    * DOWN_REPEATED a\n"
+            "    a < REGISTER tid=1 mid=1 name='t/1'\n"
+            "a > REGACK tid=1 mid=1\n"
+            "    a < PUBLISH dup=1 qos=2 tid=1 mid=9 data='1'\n"
+            "wait 10000\n"
+            "    +10000\n"
+            "    * DOWN_REPEATED a\n"
+            "    a < PUBLISH dup=1 qos=2 tid=1 mid=9 data='1'\n"
+            "a > PUBREC mid=9\n"
+            "    mark 8 for 1 released\n"
+            "stored\n"
+            "    a < PUBREL mid=9\n");
+}
+
+/* At QoS 0 nothing would show it. */
+static void at_qos_0_an_old_id_is_told_again(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "t/1", 0);
+    reconnect(r, "a");
+    play(r, "message qos=0 t/1 '1'\n"
+            "    a < REGISTER tid=1 mid=1 name='t/1'\n"
+            "a > REGACK tid=1 mid=1\n"
+            "    a < PUBLISH qos=0 tid=1 mid=0 data='1'\n"
+            "message qos=0 t/1 '2'\n"
+            "    a < PUBLISH qos=0 tid=1 mid=0 data='2'\n");
+}
+
+static void ids_of_before_a_restart_need_no_register(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r, "a", "t/1", 1);
+    play(r, "a > DISCONNECT\n"
+            "    * CLIENT_DISCONNECTED a\n"
+            "    save session 1\n"
+            "stored\n"
+            "    a < DISCONNECT\n"
+            "kill\n"
+            "    * RESTORED\n"
+            "    connect broker\n"
+            "broker up session\n"
+            "    * BROKER_UP\n"
+            "    subscribe 1 qos=1 t/1\n"
+            "a > CONNECT client_id='a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "message token 1 qos=1 t/1 '1'\n"
+            "    store 9 for 1 qos=1 t/1 '1'\n"
+            "    a < PUBLISH qos=1 tid=1 mid=10 data='1'\n");
+}
+
 #define WITH(name, setup) cmocka_unit_test_setup_teardown(name, setup, end)
 
 int main(void)
@@ -192,6 +328,12 @@ int main(void)
         WITH(a_message_waits_for_the_regack_of_its_name, begin),
         WITH(a_suback_that_waits_for_the_disk_is_void_after_a_connect, begin),
         WITH(a_qos_0_message_that_the_device_refuses_is_not_delivered, begin),
+        WITH(ids_of_before_a_connect_need_no_register, begin),
+        WITH(a_device_that_publishes_by_its_ids_has_kept_them, begin),
+        WITH(a_device_that_has_lost_its_ids_is_told_again, begin),
+        WITH(a_device_that_does_not_answer_to_an_old_id_is_told_again, begin),
+        WITH(at_qos_0_an_old_id_is_told_again, begin),
+        WITH(ids_of_before_a_restart_need_no_register, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
