@@ -56,6 +56,9 @@
  * which a new session is made. Without a store all this is memory, and a message
  * in flight at the end of the process is published once more.
  *
+ * Addresses. An attempt to connect is over when one of the addresses of the
+ * broker's name has answered, or none: then BROKER_DOWN has the reason of each.
+ *
  * Receiving: at QoS 1 and 2 MESSAGE carries a token other than 0, and the
  * broker hears no acknowledgement before broker_accept(token). Until then the
  * connection, and every other one, receives nothing more: accept soon. At
@@ -93,7 +96,7 @@ enum broker_user_properties {
 };
 
 struct broker_options {
-    const char *url;       /* tcp:// ssl:// ws:// wss:// host[:port] */
+    const char *url;       /* tcp:// ssl:// ws:// wss:// host[:port], or [address%zone] */
     const char *client_id; /* of connection 0 */
     const char *username;  /* NULL: none */
     const char *password;  /* NULL: none */

@@ -308,6 +308,7 @@ static uint16_t take_apart(const char *url, char **host)
 
 static void release(struct broker *b)
 {
+    paho_address_forget(b);
     while (b->spare != NULL) {
         struct flight *f = b->spare;
         b->spare = f->next;

@@ -48,12 +48,14 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <time.h>
 
 #define BUCKETS        256u /* of the table of connections; a power of two */
 #define DISCONNECT_MS  500u /* for a DISCONNECT to go out */
 #define WHY_MAX        240u
+#define ADDRESSES_MAX  16u /* of the broker that are tried */
 #define PROTOCOL_5     5u
 #define PROTOCOL_3_1_1 4u
 
@@ -161,14 +163,18 @@ struct connection {
     MQTTAsync handle;
     uint8_t handle_protocol; /* the handle was made for */
     enum connection_state state;
-    bool wanted;       /* the core wants it to be connected */
-    bool todo_retire;  /* its connection was lost: destroy the handle */
-    bool fell_back;    /* the other protocol was tried in this attempt */
-    bool todo_retry;   /* connect again with the other protocol */
-    bool todo_explain; /* find out why the attempt failed, and report it */
-    bool todo_close;   /* connected although nobody wants it any more */
-    bool todo_renew;   /* end it and report it as lost: everything is undecided */
-    bool cut;          /* no acknowledgement may be sent any more */
+    bool wanted;            /* the core wants it to be connected */
+    bool todo_retire;       /* its connection was lost: destroy the handle */
+    bool fell_back;         /* the other protocol was tried in this attempt */
+    bool todo_retry;        /* connect again with the other protocol */
+    bool todo_explain;      /* find out why the attempt failed, and report it */
+    bool todo_close;        /* connected although nobody wants it any more */
+    bool todo_renew;        /* end it and report it as lost: everything is undecided */
+    bool cut;               /* no acknowledgement may be sent any more */
+    size_t address;         /* of the broker's, that is tried */
+    size_t addresses_tried; /* in this attempt, without an answer */
+    bool several_addresses;
+    bool silent; /* one of them took the connection and said nothing */
     /* what it was asked to connect with */
     uint32_t attempt;
     bool clean;
@@ -235,6 +241,12 @@ struct broker {
     struct broker_options options; /* its pointers are the above */
     struct broker_options *fresh;  /* NULL, or what the next attempt takes over; with the lock */
     uint16_t port;
+    struct sockaddr_storage addresses[ADDRESSES_MAX]; /* broker_paho_address.c */
+    size_t address_count;                             /* 0: not known */
+    size_t address;                                   /* the one to connect to */
+    int64_t addresses_ms;                             /* when they were looked up */
+    bool aims;                                        /* it is on the list of those */
+    struct broker *next_aim;
 
     pthread_t thread;
     struct broker_wake *wake;
@@ -338,6 +350,15 @@ void paho_each_socket(paho_socket_fn *fn, void *ctx);
 /* What Paho will read next, behind the packet it is handling: it reads packet by
  * packet. Nothing with TLS and WebSockets. Only in a callback. */
 size_t paho_peek_socket(const struct connection *c, uint8_t *octets, size_t size);
+
+/* ---- broker_paho_address.c: the addresses of the broker ------------------------------- */
+
+/* Looks them up. Our thread, before each attempt; what worked last is tried first. */
+void paho_address_find(struct broker *b);
+size_t paho_address(struct broker *b); /* the one that Paho will connect to */
+/* The attempt got no answer: the next one is for another address. False: all were tried. */
+bool paho_address_next(struct connection *c);
+void paho_address_forget(struct broker *b);
 
 /* ---- broker_paho_meter.c: packets that are too large to be of use ---------------------- */
 

@@ -196,11 +196,17 @@ static void connect_failed(struct connection *c, int code, int reason, const cha
     pthread_mutex_lock(&b->lock);
     end_attempt(c);
     c->state = CONNECTION_IDLE;
-    if (!c->fell_back && b->options.protocol == PROTOCOL_5 && c->wanted &&
-        is_wrong_protocol(c, code, reason, message)) {
+    const bool refused = refusal_code(c, code, reason) != 0;
+    c->silent = c->silent || (message != NULL && strstr(message, "timeout") != NULL);
+    if (!refused && paho_address_next(c) && c->wanted) {
+        c->todo_again = true;
+        b->todo = true;
+    } else if (!c->fell_back && b->options.protocol == PROTOCOL_5 && c->wanted &&
+               is_wrong_protocol(c, code, reason, message)) {
         c->todo_retry = true;
         b->todo = true;
-    } else if (c->wanted && explain(c, code, reason, message, why, sizeof why)) {
+    } else if (c->wanted && (refused || !c->several_addresses) &&
+               explain(c, code, reason, message, why, sizeof why)) {
         c->wanted = false;
         c->code = refusal_code(c, code, reason);
         paho_report_down(c, why);
@@ -542,6 +548,9 @@ static void try_connect(struct connection *c)
         broker_wake_hurry(b->wake);
 
     int rc = MQTTASYNC_SUCCESS;
+    paho_address_find(b);
+    c->address = paho_address(b);
+    c->several_addresses = b->address_count > 1;
     if (retire)
         paho_retire_handle(c);
     if (c->handle_protocol != 0 && c->handle_protocol != b->protocol)
@@ -571,14 +580,16 @@ void paho_fall_back(struct connection *c)
     struct broker *b = c->broker;
     pthread_mutex_lock(&b->lock);
     c->fell_back = true;
+    c->addresses_tried = 0;
     b->protocol = c->handle_protocol == PROTOCOL_5 ? PROTOCOL_3_1_1 : PROTOCOL_5;
     pthread_mutex_unlock(&b->lock);
     try_connect(c);
 }
 
 /* The attempt is made again by hand, as far as the reason is not clear. */
-static void find_out(const struct broker *b, char *why, size_t size)
+static void find_out(const struct connection *c, char *why, size_t size)
 {
+    const struct broker *b = c->broker;
     if (!broker_reach(b->host, b->port, REACH_MS, why, size))
         return;
     if (is_tls(b->url)) {
@@ -586,6 +597,8 @@ static void find_out(const struct broker *b, char *why, size_t size)
             snprintf(why, size, "TLS works, but the connection was closed before CONNACK");
     } else if (broker_tls_is_spoken(b->host, b->port, REACH_MS)) {
         snprintf(why, size, "the broker speaks TLS at this port; ssl:// is wanted in url");
+    } else if (c->silent) {
+        snprintf(why, size, "no answer within %u s", b->options.connect_timeout_s);
     } else {
         snprintf(why, size, "the connection was closed before CONNACK");
     }
@@ -595,7 +608,7 @@ void paho_report_unreachable(struct connection *c)
 {
     struct broker *b = c->broker;
     char why[WHY_MAX];
-    find_out(b, why, sizeof why);
+    find_out(c, why, sizeof why);
     pthread_mutex_lock(&b->lock);
     if (c->wanted && c->state == CONNECTION_IDLE) {
         c->wanted = false;
@@ -663,6 +676,8 @@ void paho_do_connect(struct broker *b, const struct command *command)
     pthread_mutex_lock(&b->lock);
     c->wanted = true;
     c->fell_back = false;
+    c->addresses_tried = 0;
+    c->silent = false;
     c->attempt = command->attempt;
     const bool closing = c->state == CONNECTION_CLOSING;
     const bool idle = c->state == CONNECTION_IDLE;

@@ -34,6 +34,17 @@ static int attempt(const struct addrinfo *to, uint32_t wait_ms)
     return -failed;
 }
 
+/* What is wrong with one address; of several each is named. Returns the length. */
+static size_t tell(const struct addrinfo *at, bool several, int error, char *why, size_t size)
+{
+    char name[NI_MAXHOST] = "?";
+    if (!several)
+        return (size_t)snprintf(why, size, "%s", strerror(error));
+    getnameinfo(at->ai_addr, at->ai_addrlen, name, sizeof name, NULL, 0, NI_NUMERICHOST);
+    return (size_t)snprintf(why, size, "%s: %s%s", name, strerror(error),
+                            at->ai_next != NULL ? "; " : "");
+}
+
 int broker_reach_open(const char *host, uint16_t port, uint32_t wait_ms, char *why, size_t why_size)
 {
     char service[8];
@@ -45,13 +56,14 @@ int broker_reach_open(const char *host, uint16_t port, uint32_t wait_ms, char *w
         snprintf(why, why_size, "%s: %s", host, gai_strerror(unresolved));
         return -1;
     }
-    /* "localhost" is often two addresses, and the broker listens on one. */
-    int fd = -ETIMEDOUT;
-    for (const struct addrinfo *at = found; at != NULL && fd < 0; at = at->ai_next)
+    int fd = -1;
+    size_t len = 0;
+    for (const struct addrinfo *at = found; at != NULL && fd < 0; at = at->ai_next) {
         fd = attempt(at, wait_ms);
+        if (fd < 0 && len < why_size)
+            len += tell(at, found->ai_next != NULL, -fd, why + len, why_size - len);
+    }
     freeaddrinfo(found);
-    if (fd < 0)
-        snprintf(why, why_size, "%s", strerror(-fd));
     return fd < 0 ? -1 : fd;
 }
 

@@ -13,7 +13,7 @@
 
 /* Resolves the host and connects to the first of its addresses that answers, each
  * within wait_ms (name servers may take longer). Returns a connected, blocking
- * descriptor; or -1 and the reason in why. */
+ * descriptor; or -1 and the reason in why, for each address if there are several. */
 int broker_reach_open(const char *host, uint16_t port, uint32_t wait_ms, char *why,
                       size_t why_size);
 
