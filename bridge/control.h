@@ -48,7 +48,12 @@ bool control_find_request(const char *word, enum control_request *out);
 
 /* The descriptor is ready: answers every request that waits by fn. */
 typedef void control_answer_fn(void *ctx, enum control_request request, bool json, FILE *out);
-void control_serve(struct control *c, control_answer_fn *fn, void *ctx);
+enum control_served {
+    CONTROL_SERVED,
+    CONTROL_SPARED, /* the same by spare descriptors: no other is free */
+    CONTROL_DEAF,   /* not even so: who asks waits, and the descriptor stays ready */
+};
+enum control_served control_serve(struct control *c, control_answer_fn *fn, void *ctx);
 
 void control_close(struct control *c); /* removes the socket */
 

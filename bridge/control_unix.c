@@ -1,6 +1,7 @@
 #include "bridge/control.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,9 +12,11 @@
 
 #define REQUEST_MAX 64
 #define TRIES       20 /* to be in time with a request */
+#define SPARES      3  /* descriptors that one answer takes */
 
 struct control {
     int fd;
+    int spares[SPARES]; /* -1: there was none for it */
     struct sockaddr_un address;
 };
 
@@ -22,6 +25,25 @@ static int make_address(const char *directory, struct sockaddr_un *out)
     *out = (struct sockaddr_un){.sun_family = AF_UNIX};
     const int len = snprintf(out->sun_path, sizeof(out->sun_path), "%s/control", directory);
     return len < (int)sizeof(out->sun_path) ? 0 : -ENAMETOOLONG;
+}
+
+/* Descriptors that are kept for the next answer: somebody wants to know what is wrong just when
+ * none is left. False: not all could be had. */
+static bool keep_spares(struct control *c)
+{
+    bool all = true;
+    for (size_t i = 0; i < SPARES; i++) {
+        c->spares[i] = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
+        all = all && c->spares[i] >= 0;
+    }
+    return all;
+}
+
+static void give_spares(struct control *c)
+{
+    for (size_t i = 0; i < SPARES; i++)
+        if (c->spares[i] >= 0)
+            close(c->spares[i]);
 }
 
 int control_open(const char *directory, struct control **out, char *why, size_t why_size)
@@ -51,6 +73,7 @@ int control_open(const char *directory, struct control **out, char *why, size_t 
     }
     c->fd = fd;
     c->address = address;
+    keep_spares(c);
     *out = c;
     return 0;
 }
@@ -63,6 +86,7 @@ int control_fd(const struct control *c)
 void control_close(struct control *c)
 {
     unlink(c->address.sun_path);
+    give_spares(c);
     close(c->fd);
     free(c);
 }
@@ -128,20 +152,30 @@ static void answer(int to, char *text, control_answer_fn *fn, void *ctx)
 
 /* The asker writes before it connects is over, so its request is nearly always
  * here; one that is slower asks again. */
-void control_serve(struct control *c, control_answer_fn *fn, void *ctx)
+static void serve_one(int fd, control_answer_fn *fn, void *ctx)
+{
+    const struct timeval patience = {.tv_usec = 20000};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    char request[REQUEST_MAX];
+    const ssize_t len = recv(fd, request, sizeof(request) - 1, 0);
+    if (len > 0) {
+        request[len] = '\0';
+        answer(fd, request, fn, ctx);
+    }
+    close(fd);
+}
+
+enum control_served control_serve(struct control *c, control_answer_fn *fn, void *ctx)
 {
     int fd;
-    while ((fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-        const struct timeval patience = {.tv_usec = 20000};
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-        char request[REQUEST_MAX];
-        const ssize_t len = recv(fd, request, sizeof(request) - 1, 0);
-        if (len > 0) {
-            request[len] = '\0';
-            answer(fd, request, fn, ctx);
-        }
-        close(fd);
-    }
+    give_spares(c);
+    while ((fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+        serve_one(fd, fn, ctx);
+    const bool deaf = errno == EMFILE || errno == ENFILE;
+    const bool all = keep_spares(c);
+    if (deaf)
+        return CONTROL_DEAF;
+    return all ? CONTROL_SERVED : CONTROL_SPARED;
 }
 
 /* ---- text ---------------------------------------------------------------------------- */

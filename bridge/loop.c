@@ -22,6 +22,7 @@
 #define EVENTS_PER_TURN 512  /* from the broker, before the links get their turn */
 #define STOP_WAIT_MS    1000 /* for what is undecided at the broker when we are told to stop */
 #define CLOSE_WAIT_MS   300
+#define DEAF_MS         1000 /* before it is tried again to answer when no descriptor is free */
 
 enum source {
     SOURCE_SIGNAL,
@@ -94,6 +95,9 @@ static void emit(void *ctx, const struct bridge_action *a)
         return;
     case BRIDGE_DO_NOTE:
         log_note(a, l->core);
+        if (a->note.note == BRIDGE_NOTE_CONNECTION_FAILED ||
+            a->note.note == BRIDGE_NOTE_BROKER_UNREACHABLE)
+            loop_check_files(l);
         return;
     }
 }
@@ -279,6 +283,24 @@ static void take_signals(struct loop *l)
     }
 }
 
+/* Who asks waits in the socket; to look again and again would take all of the CPU. */
+static void hear_questions(struct loop *l, bool hear)
+{
+    struct epoll_event e = {.events = hear ? EPOLLIN : 0, .data.u64 = SOURCE_CONTROL};
+    epoll_ctl(l->epoll, EPOLL_CTL_MOD, control_fd(l->control), &e);
+    l->deaf_until_ms = hear ? 0 : loop_now_ms(l) + DEAF_MS;
+}
+
+static void take_questions(struct loop *l)
+{
+    const enum control_served served = control_serve(l->control, loop_answer, l);
+    if (served == CONTROL_SERVED)
+        return;
+    loop_check_files(l);
+    if (served == CONTROL_DEAF)
+        hear_questions(l, false);
+}
+
 /* ---- the loop ------------------------------------------------------------------------------ */
 
 static int timeout_ms(struct loop *l)
@@ -290,6 +312,8 @@ static int timeout_ms(struct loop *l)
     }
     if (l->stopping && l->stop_by_ms < due)
         due = l->stop_by_ms;
+    if (l->deaf_until_ms != 0 && l->deaf_until_ms < due)
+        due = l->deaf_until_ms;
     const uint64_t now = loop_now_ms(l);
     if (due <= now)
         return 0;
@@ -310,7 +334,7 @@ static void dispatch(struct loop *l, const struct epoll_event *e)
         take_store_events(l);
         return;
     case SOURCE_CONTROL:
-        control_serve(l->control, loop_answer, l);
+        take_questions(l);
         return;
     default:
         link_ready(l, (uint16_t)(e->data.u64 - SOURCE_LINK), e->events);
@@ -335,6 +359,8 @@ static void finish_turn(struct loop *l)
     }
     store_flush(l->store);
     broker_flush(l->broker);
+    if (l->deaf_until_ms != 0 && l->deaf_until_ms <= now)
+        hear_questions(l, true);
     if (now >= l->alive_due_ms && l->alive_ms != UINT64_MAX) {
         l->alive_due_ms = now + l->alive_ms / 2;
         notify_alive();
@@ -530,6 +556,7 @@ int loop_run(const char *path, const struct config *config)
     l.core = &l.start_core;
     l.alive_ms = notify_alive_ms();
     log_level(config->log);
+    loop_find_files(&l);
     if (open_all(&l) < 0) {
         close_all(&l);
         return 1;

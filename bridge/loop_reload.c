@@ -31,10 +31,11 @@ static int load(const char *path, struct config *out)
     return rc;
 }
 
-static void take_effect(struct loop *l, struct config *fresh)
+static void take_effect(struct loop *l, struct config *fresh, const struct bridge_config *core)
 {
     l->config = fresh;
-    l->core = &fresh->bridge;
+    l->core = core;
+    l->reloads++;
     log_level(fresh->log);
     broker_configure(l->broker, &fresh->broker);
     if (l->reloaded != NULL) {
@@ -54,9 +55,12 @@ void loop_reload(struct loop *l)
         free(fresh);
     } else {
         config_adopt(fresh, l->start, l->config, log_change, &changes);
-        fresh->bridge.seed = l->core->seed;
-        if (bridge_reload(l->bridge, loop_now_ms(l), &fresh->bridge)) {
-            take_effect(l, fresh);
+        struct bridge_config *core = &l->next_core[l->reloads % 2];
+        *core = fresh->bridge;
+        core->seed = l->core->seed;
+        core->max_connections = l->core->max_connections; /* that fit */
+        if (bridge_reload(l->bridge, loop_now_ms(l), core)) {
+            take_effect(l, fresh, core);
             log_line(BRIDGE_LEVEL_INFO, "reload: done%s", changes == 0 ? ", nothing differs" : "");
         } else {
             log_line(BRIDGE_LEVEL_ERROR, "reload: no memory for [topics], nothing has changed");
