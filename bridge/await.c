@@ -183,10 +183,12 @@ static bool is_refused(const struct bridge *b, const struct await *a, uint64_t t
 static void send_again(struct bridge *b, const struct await *a, uint64_t failed)
 {
     struct upstream *u = upstream_find(b, a->session);
-    if (u != NULL)
+    if (u != NULL) {
+        overlaps_forget(b, u);
         upstream_refused(b, u, failed);
-    else
+    } else {
         accept(b, a); /* the session is gone, and nobody wants it */
+    }
 }
 
 static void failed(struct bridge *b, const struct await *a, uint64_t ticket)

@@ -401,6 +401,13 @@ enum bridge_offline {
     BRIDGE_OFFLINE_NONE,
 };
 
+/* Of a message that several of our filters match, without a name for them. */
+enum bridge_overlaps {
+    BRIDGE_OVERLAPS_AUTO, /* it is learned what the broker does */
+    BRIDGE_OVERLAPS_ONE,  /* it sends one copy */
+    BRIDGE_OVERLAPS_EACH, /* one for each */
+};
+
 /* Which sensors have a broker connection of their own: the first pattern that
  * matches the client id decides (pattern.h). */
 struct bridge_mode {
@@ -413,6 +420,7 @@ struct bridge_config {
     bool standby;    /* silent on a link as long as another gateway advertises there */
     bool ack_stored; /* ack = stored; else a sensor's message is acknowledged by the broker's */
     bool broker_ack_stored;       /* broker_ack = stored; else ACCEPT at once */
+    uint8_t overlaps;             /* enum bridge_overlaps */
     uint8_t connect_offline;      /* enum bridge_offline; the others hear congestion */
     uint32_t outage_disconnect_s; /* then active clients are let go, once in an outage; 0: never */
     uint32_t max_clients;

@@ -13,6 +13,7 @@
  *   lanes.c       which queue to the broker, and which message goes next
  *   subscribe.c   SUBSCRIBE, UNSUBSCRIBE, and their like at the broker
  *   filter.c      the tree of subscriptions
+ *   overlaps.c    one message that the broker sends for each of several filters
  *   downlink.c    messages from the broker to sensors
  *   queue.c       messages in order: the head in memory, the rest on disk
  *   account.c     what became of messages, by class, link and client
@@ -356,6 +357,31 @@ struct filter {
     struct name *level;
 };
 
+/* A message of which more copies may come, for other filters. */
+struct overlapped {
+    uint64_t hash; /* of topic and payload; 0: none */
+    uint64_t until_ms;
+    uint32_t conn;
+    uint8_t left; /* copies that may still come */
+    uint8_t due;  /* and those that must, if it sends one for each */
+    int8_t upto;  /* sensors have had it whose QoS is not higher; -1: none */
+    bool came;    /* not only the first one */
+    bool missed;  /* QoS 0: who was not connected has not had it */
+};
+
+#define OVERLAPS_MAX 64 /* messages at a time; beyond it a sensor may get one twice */
+
+/* What a copy is to whom. */
+struct overlap {
+    uint64_t hash; /* 0: nothing is known, it is for everybody */
+    int8_t above;  /* it is for sensors of a higher QoS than this, */
+    int8_t upto;   /* and not of a higher one than that */
+    uint8_t left;
+    uint8_t due;
+    bool is_more; /* not the first one */
+    bool missed;
+};
+
 /* A client's SUBSCRIBE that waits for the broker. */
 struct waiting {
     struct waiting *next;
@@ -433,6 +459,7 @@ struct upstream {
     struct filter *sync_first; /* filters the broker must hear about */
     struct filter *sync_last;
     uint32_t sync_open; /* requests under way */
+    uint8_t overlaps;   /* enum bridge_overlaps, as learned */
     struct {
         uint32_t stamp;
         uint64_t hash; /* of topic and payload */
@@ -561,6 +588,8 @@ struct bridge {
         uint64_t hash;
         uint32_t stamp;
     } retained[BRIDGE_RETAINED_MEMORY]; /* when retained messages came last, by their hash */
+
+    struct overlapped overlapped[OVERLAPS_MAX];
 
     struct bridge_link links[BRIDGE_LINKS_MAX];
 
@@ -940,8 +969,26 @@ struct filter *filter_with_id(const struct bridge *b, const struct upstream *u, 
 void filter_trim(struct bridge *b, struct filter *f);
 typedef void filter_fn(void *ctx, struct subscription *s);
 /* Calls fn for every subscription of this connection that matches the name. */
-void filter_match(struct bridge *b, const struct upstream *u, struct sn_bytes name, filter_fn *fn,
+void filter_match(struct bridge *b, struct upstream *u, struct sn_bytes name, filter_fn *fn,
                   void *ctx);
+
+typedef void filter_node_fn(void *ctx, struct filter *f);
+/* The same for every node that matches, whoever subscribes to it. */
+void filter_each(struct bridge *b, struct upstream *u, struct sn_bytes name, filter_node_fn *fn,
+                 void *ctx);
+
+/* ---- overlaps.c ------------------------------------------------------------------- */
+
+/* What a message is that came, after its hash was put into u->group. Changes nothing that
+ * matters if it is not taken after all. */
+struct overlap overlaps_look(struct bridge *b, struct upstream *u, const struct bridge_event *e);
+/* Whether a sensor that it matches is to have this copy; s->match_qos is known. */
+bool overlaps_wants(const struct overlap *o, const struct session *s);
+void overlaps_taken(struct bridge *b, struct upstream *u, const struct overlap *o);
+void overlaps_down(struct bridge *b, const struct upstream *u);
+void overlaps_up(struct bridge *b, const struct upstream *u, bool session_present);
+/* What came by it is not accepted and comes again, which copies of it nobody knows. */
+void overlaps_forget(struct bridge *b, const struct upstream *u);
 
 /* ---- downlink.c ------------------------------------------------------------------- */
 

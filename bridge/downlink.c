@@ -25,6 +25,7 @@ struct fan_out {
     uint64_t expires_ms;
     const struct bridge_event *event;
     struct session *first;   /* everybody who may get it, once */
+    struct overlap overlap;  /* without names: one of several that are equal */
     bool named;              /* the copy names filters, and we know them */
     uint32_t came_before;    /* a retained one: match_stamp when it came the last time; 0: never */
     struct custody *custody; /* NULL: no copy need be durable */
@@ -159,7 +160,7 @@ static void keep_recipients(struct fan_out *out)
 {
     struct session **from = &out->first;
     while (*from != NULL) {
-        if (is_for(out->upstream, *from))
+        if (is_for(out->upstream, *from) && overlaps_wants(&out->overlap, *from))
             from = &(*from)->match_next;
         else
             *from = (*from)->match_next;
@@ -404,17 +405,22 @@ void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_
         if (event->message.retain && u == &b->shared)
             out.came_before = came_before(b, u);
         filter_match(b, u, event->message.topic, note_recipient, &out);
+        out.overlap = overlaps_look(b, u, event);
     }
     keep_recipients(&out);
     if (out.first == NULL) {
-        bridge_note(b, BRIDGE_NOTE_DOWN_NO_SUBSCRIBER, NULL, event->message.topic, 0);
+        overlaps_taken(b, u, &out.overlap);
+        bridge_note(b, out.overlap.is_more ? BRIDGE_NOTE_DOWN_COPY : BRIDGE_NOTE_DOWN_NO_SUBSCRIBER,
+                    NULL, event->message.topic, 0);
         accept(b, event->message.token);
         return;
     }
     out.class = classes_match(b->config, event->message.topic);
     out.expires_ms = classes_expires_ms(classes_at(b->config, out.class), b->now_ms,
                                         event->message.expiry_s, b->config->max_queue_age_s);
-    if (!take(&out))
+    if (take(&out))
+        overlaps_taken(b, u, &out.overlap);
+    else
         upstream_cut(b, u);
     for (struct session *s = out.first, *next; s != NULL; s = next) {
         next = s->match_next;

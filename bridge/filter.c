@@ -153,41 +153,51 @@ void filter_trim(struct bridge *b, struct filter *f)
     }
 }
 
-static void give(const struct filter *f, filter_fn *fn, void *ctx)
-{
-    if (f == NULL)
-        return;
-    for (struct subscription *s = f->subscriptions, *next; s != NULL; s = next) {
-        next = s->node_next;
-        fn(ctx, s);
-    }
-}
-
 /* No filter is deeper than BRIDGE_LEVELS_MAX, but for one of an older version's that is
  * about to end (subscribe_resume()): that keeps the stack small whatever comes. */
-static void match(struct bridge *b, const struct filter *f, struct sn_bytes rest, bool more,
-                  bool wildcards, unsigned depth, filter_fn *fn, void *ctx)
+static void match(struct bridge *b, struct filter *f, struct sn_bytes rest, bool more,
+                  bool wildcards, unsigned depth, filter_node_fn *fn, void *ctx)
 {
     struct sn_bytes level;
-    if (wildcards)
-        give(f->hash, fn, ctx); /* "#" also stands for no level at all */
+    if (wildcards && f->hash != NULL)
+        fn(ctx, f->hash); /* "#" also stands for no level at all */
     if (!sn_topic_next_level(&rest, &more, &level)) {
-        give(f, fn, ctx);
+        fn(ctx, f);
         return;
     }
     if (depth == BRIDGE_LEVELS_MAX)
         return;
     if (wildcards && f->plus != NULL)
         match(b, f->plus, rest, more, true, depth + 1, fn, ctx);
-    const struct filter *next = child(b, f, level);
+    struct filter *next = child(b, f, level);
     if (next != NULL)
         match(b, next, rest, more, true, depth + 1, fn, ctx);
 }
 
-void filter_match(struct bridge *b, const struct upstream *u, struct sn_bytes name, filter_fn *fn,
-                  void *ctx)
+void filter_each(struct bridge *b, struct upstream *u, struct sn_bytes name, filter_node_fn *fn,
+                 void *ctx)
 {
     /* MQTT 3.1.1, 4.7.2: a wildcard at the front does not match "$...". */
     const bool wildcards = name.len > 0 && name.data[0] != '$';
     match(b, &u->root, name, true, wildcards, 0, fn, ctx);
+}
+
+struct taker {
+    filter_fn *fn;
+    void *ctx;
+};
+
+static void give(void *ctx, struct filter *f)
+{
+    const struct taker *t = ctx;
+    for (struct subscription *s = f->subscriptions, *next; s != NULL; s = next) {
+        next = s->node_next;
+        t->fn(t->ctx, s);
+    }
+}
+
+void filter_match(struct bridge *b, struct upstream *u, struct sn_bytes name, filter_fn *fn,
+                  void *ctx)
+{
+    filter_each(b, u, name, give, &(struct taker){.fn = fn, .ctx = ctx});
 }

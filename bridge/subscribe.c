@@ -491,6 +491,7 @@ void subscribe_rejected(struct bridge *b, struct session *s, const struct name *
 
 void subscribe_up(struct bridge *b, struct upstream *u, bool session_present)
 {
+    overlaps_up(b, u, session_present);
     u->sync_open = 0;
     for (struct filter *f = u->filters_first; f != NULL; f = f->all_next) {
         if (!session_present && f->state == FILTER_ACTIVE)
@@ -505,6 +506,7 @@ void subscribe_up(struct bridge *b, struct upstream *u, bool session_present)
  * Who waits for its answer is granted what it asked for. */
 void subscribe_down(struct bridge *b, struct upstream *u)
 {
+    overlaps_down(b, u);
     for (struct filter *f = u->filters_first; f != NULL; f = f->all_next) {
         if (f->state == FILTER_PENDING)
             f->state = FILTER_UNKNOWN;

@@ -1614,9 +1614,9 @@ static void the_broker_hears_of_copies_of_mixed_qos(void **state)
             "    b < PUBLISH qos=0 short='AB' mid=0 data='x'\n"
             "stored\n"
             "    accept 1\n"
-            "message token 2 qos=1 AB 'x'\n"
-            "    store 11 for 1 qos=1 AB 'x'\n"
-            "    b < PUBLISH qos=0 short='AB' mid=0 data='x'\n"
+            "message token 2 qos=1 AB 'y'\n"
+            "    store 11 for 1 qos=1 AB 'y'\n"
+            "    b < PUBLISH qos=0 short='AB' mid=0 data='y'\n"
             "stored\n"
             "    accept 2\n");
 }

@@ -10,10 +10,10 @@ from mqttsn import Device
 class Plant:
     """A broker, a bridge and subscribers that print what they get."""
 
-    def __init__(self, env, protocol="5"):
+    def __init__(self, env, protocol="5", settings=""):
         self.env = env
         self.port = free_port(socket.SOCK_DGRAM)
-        self.broker = env.broker()
+        self.broker = env.broker(settings)
         keys = "protocol = " + protocol
         self.bridge = env.bridge(env.config(self.broker, udp_link(self.port), broker_keys=keys))
         self.bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
@@ -138,6 +138,25 @@ def test_one_leaves_and_the_other_stays(env):
 
 def test_one_leaves_and_the_other_stays_in_mqtt_3(env):
     check_one_leaves_and_the_other_stays(env, "3.1.1")
+
+
+def test_of_a_copy_for_each_filter_each_subscriber_has_one(env):
+    """As other brokers do it, mosquitto can send a message for each of our filters that match."""
+    plant = Plant(env, "3.1.1", "allow_duplicate_messages true")
+    subs = [
+        plant.subscriber("widest", ["#"], "-q", 2),
+        plant.subscriber("wide", ["a/#"], "-q", 2),
+        plant.subscriber("narrow", ["a/+"], "-q", 2),
+    ]
+    expected = []
+    for number in range(10):
+        for text in ("same", "same", "other %d" % number):
+            plant.publish("a/b", text, 2)
+            expected.append("a/b " + text)
+    plant.settle(subs)
+    for sub in subs:
+        assert sub.log().splitlines() == expected + ["a/last end"], sub.log()
+    assert plant.bridge.note("down_copy") == 2 * (len(expected) + 1)
 
 
 if __name__ == "__main__":
