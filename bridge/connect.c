@@ -5,10 +5,6 @@
 #include "bridge/permit.h"
 #include "mqttsn/topic.h"
 
-/* How long CONNACK waits for the broker's answer to the sensor's own connection:
- * less than the sensor's T_retry, and enough for a broker that is there. */
-#define BROKER_WAIT_MS 3000
-
 static void ask_for_will(struct bridge *b, struct session *s)
 {
     const enum sn_type type = s->dialogue == DIALOGUE_TOPIC ? SN_WILLTOPICREQ : SN_WILLMSGREQ;

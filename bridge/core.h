@@ -439,7 +439,10 @@ struct upstream {
     uint32_t attempts;   /* since the last time it was up */
     uint32_t refusals;   /* times that the disk refused what came by it, since it took something */
     uint64_t refused_at; /* the ticket of the last STORE_FAILED that did */
-    struct timer timer;  /* the next attempt; while it is up: memory was short for FETCH */
+    struct timer timer;  /* the next attempt; while it is made: the end of SUBSCRIBEs' patience;
+                          * while it is up: memory was short for FETCH */
+    bool met;            /* it was up since the start, or since the sensor came */
+    bool awaited;        /* SUBSCRIBEs wait for it to be up */
 
     /* from sensors */
     struct lane backlog;   /* of class 0: always there */
@@ -760,6 +763,10 @@ void connect_due(struct bridge *b, struct session *s); /* its deadline has come 
 
 /* ---- upstream.c ------------------------------------------------------------------ */
 
+/* How long CONNACK waits for the broker's answer to the sensor's own connection, and SUBACK for
+ * the first connection: less than the sensor's T_retry, and enough for a broker that is there. */
+#define BROKER_WAIT_MS 3000
+
 #define UPSTREAM_CONNECTING_MAX 16 /* sensors' own that are being connected at a time */
 #define UPSTREAM_OWN_LIVE       64 /* messages of one that are kept in memory, of each lane */
 
@@ -780,6 +787,11 @@ struct upstream *upstream_of(struct bridge *b, const struct session *s);
 static inline bool upstream_is_up(const struct upstream *u)
 {
     return u->state == UPSTREAM_UP;
+}
+/* It is being made for the first time: the broker has never heard what sensors want. */
+static inline bool upstream_is_coming(const struct upstream *u)
+{
+    return !u->met && (u->state == UPSTREAM_CONNECTING || u->in_turn);
 }
 /* Up in the session before a clean one: what that may have in part is sent by it. */
 static inline bool upstream_is_deciding(const struct upstream *u)
@@ -814,6 +826,8 @@ void upstream_cut(struct bridge *b, struct upstream *u);
 /* The same when the disk has refused it, with STORE_FAILED(failed). */
 void upstream_refused(struct bridge *b, struct upstream *u, uint64_t failed);
 void upstream_accepted(struct bridge *b, struct upstream *u); /* the disk has taken one */
+/* A SUBSCRIBE waits for it to be up, but not for long. */
+void upstream_await(struct bridge *b, struct upstream *u);
 /* After something was settled: ends or renews the connection when it is time. */
 void upstream_settled(struct bridge *b, struct upstream *u);
 void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event *event);

@@ -8,7 +8,8 @@
 /* A client's subscription lives in the tree of filters; the broker is told of a
  * filter once, with the highest QoS that anybody wants. While the broker is
  * away a subscription is granted as asked for: the promise is the bridge's to
- * keep, and it passes it on when the broker is back. */
+ * keep, and it passes it on when the broker is back. What is published until then the
+ * broker does not keep for it, so SUBACK waits for a first connection that is being made. */
 
 #define SYNC_MAX    8     /* requests to the broker under way at a time */
 #define RETAINED_MS 10000 /* how long after SUBACK retained messages are taken for its answer */
@@ -371,10 +372,13 @@ void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet
     w->qos = (uint8_t)p->subscribe.qos;
     s->subscribing = SUBSCRIBING_AT_BROKER;
     f->wants_retained = true;
-    if (upstream_is_open(f->upstream)) {
+    const bool is_coming = upstream_is_coming(f->upstream);
+    if (is_coming || upstream_is_open(f->upstream)) {
         w->next = f->waiting;
         f->waiting = w;
         sync(b, f);
+        if (is_coming)
+            upstream_await(b, f->upstream);
         return;
     }
     grant(b, s, f, w, w->qos);
@@ -493,6 +497,7 @@ void subscribe_up(struct bridge *b, struct upstream *u, bool session_present)
 {
     overlaps_up(b, u, session_present);
     u->sync_open = 0;
+    u->awaited = false;
     for (struct filter *f = u->filters_first; f != NULL; f = f->all_next) {
         if (!session_present && f->state == FILTER_ACTIVE)
             f->state = FILTER_UNKNOWN;
@@ -521,6 +526,7 @@ void subscribe_down(struct bridge *b, struct upstream *u)
         }
     }
     u->sync_open = 0;
+    u->awaited = false;
 }
 
 /* The newest node comes first on the list, so it has no children. */

@@ -201,14 +201,14 @@ static void gone(struct bridge *b, struct upstream *u)
         b->connecting--;
     u->state = UPSTREAM_DOWN;
     u->stale = false;
-    if (was_up) {
-        if (u->session == NULL) {
-            outage_begin(b);
-            discover_broker(b, false);
-        }
-        uplink_down(b, u);
-        subscribe_down(b, u);
+    if (was_up && u->session == NULL) {
+        outage_begin(b);
+        discover_broker(b, false);
     }
+    if (was_up)
+        uplink_down(b, u);
+    if (was_up || u->awaited)
+        subscribe_down(b, u);
 }
 
 static void disconnect(struct bridge *b, struct upstream *u, bool forget, bool with_will)
@@ -260,6 +260,8 @@ static void unwant(struct bridge *b, struct upstream *u)
     b->status.connections--;
     timers_set(&b->timers, &u->timer, TIMER_NEVER);
     leave_turn(b, u);
+    if (u->awaited)
+        subscribe_down(b, u);
     session_reschedule(b, u->session); /* it may expire, or make room */
 }
 
@@ -292,6 +294,13 @@ static bool finish(struct bridge *b, struct upstream *u)
     return true;
 }
 
+void upstream_await(struct bridge *b, struct upstream *u)
+{
+    if (!u->awaited)
+        timers_set(&b->timers, &u->timer, b->now_ms + BROKER_WAIT_MS);
+    u->awaited = true;
+}
+
 void upstream_settled(struct bridge *b, struct upstream *u)
 {
     /* By the timer, for the session may go with it. */
@@ -319,6 +328,7 @@ bool upstream_has_room(const struct bridge *b, struct sn_bytes client_id, const 
 static void want(struct bridge *b, struct upstream *u)
 {
     b->status.connections += !u->wanted;
+    u->met &= u->wanted;
     u->wanted = true;
 }
 
@@ -432,6 +442,9 @@ void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event
         u->fresh &= u->stale; /* not begun yet, or asked for since */
         bridge_note(b, BRIDGE_NOTE_CONNECTION_UP, s, sn_bytes(NULL, 0), u->waiting);
     }
+    u->met = true;
+    if (u->awaited && u->stale)
+        subscribe_down(b, u); /* that is for the connection to come */
     subscribe_up(b, u, event->up.session_present);
     uplink_pump(b, u);
     upstream_settled(b, u);
@@ -498,6 +511,8 @@ void upstream_hurry(struct bridge *b)
 void upstream_due(struct bridge *b, struct upstream *u)
 {
     struct session *s = u->session;
+    if (u->awaited)
+        subscribe_down(b, u);
     if (finish(b, u)) {
         if (s->clean && !sn_session_is_connected(&s->sn) && !s->leaving)
             clients_retire(b, s);

@@ -78,7 +78,9 @@ static void messages_to_sensors_expire_by_class_and_by_the_brokers_word(void **s
 {
     struct rig *r = *state;
     connect_a(r);
-    play(r, "a > SUBSCRIBE qos=1 short='AB' mid=1\n"
+    play(r, "broker down\n"
+            "    * BROKER_UNREACHABLE: gone\n"
+            "a > SUBSCRIBE qos=1 short='AB' mid=1\n"
             "    save filter 1 1 qos=1 AB\n"
             "stored\n"
             "    a < SUBACK qos=1 tid=0 mid=1 code=accepted\n"
@@ -95,6 +97,8 @@ static void messages_to_sensors_expire_by_class_and_by_the_brokers_word(void **s
             "    accept 1\n"
             "    accept 2\n"
             "wait 30000\n"
+            "    +816\n"
+            "    connect broker\n"
             "message token 3 qos=1 expiry 20 AB '3'\n"
             "    store 6 for 1 qos=1 AB '3'\n"
             "message token 4 qos=1 AB '4'\n"
@@ -123,7 +127,9 @@ static void the_urgent_goes_first_to_a_sensor(void **state)
 {
     struct rig *r = *state;
     connect_a(r);
-    play(r, "a > SUBSCRIBE qos=1 name='+' mid=1\n"
+    play(r, "broker down\n"
+            "    * BROKER_UNREACHABLE: gone\n"
+            "a > SUBSCRIBE qos=1 name='+' mid=1\n"
             "    save filter 1 1 qos=1 +\n"
             "stored\n"
             "    a < SUBACK qos=1 tid=0 mid=1 code=accepted\n"
@@ -183,6 +189,7 @@ static void the_urgent_goes_first_where_air_is_scarce(void **state)
 {
     struct rig *r = *state;
     static const char *const peers[] = {"a", "b", "c", "d"};
+    rig_conn_down(r, 0, 0);
     for (size_t i = 0; i < 4; i++) {
         rig_frame(r, peers[i],
                   &(struct sn_packet){.type = SN_CONNECT,
@@ -1008,6 +1015,8 @@ static void octets_and_age_are_bounds_too(void **state)
             "stored\n"
             "    a < PUBACK tid=16706 mid=1 code=accepted\n"
             "    a < PUBACK tid=16706 mid=2 code=accepted\n"
+            "broker down\n"
+            "    * BROKER_UNREACHABLE: gone\n"
             "a > SUBSCRIBE qos=1 short='AB' mid=1\n"
             "    save filter 1 1 qos=1 AB\n"
             "stored\n"
@@ -1037,6 +1046,8 @@ static void octets_and_age_are_bounds_too(void **state)
             "    accept 3\n"
             "    accept 4\n"
             "wait 100000\n"
+            "    +816\n"
+            "    connect broker\n"
             "broker up\n"
             "    * BROKER_UP\n"
             "    subscribe 1 qos=1 AB retained\n"

@@ -489,7 +489,9 @@ static void who_loses_the_address_in_the_middle_of_connect_is_lost(void **state)
 static void a_clean_connect_forgets_ids_subscriptions_and_messages(void **state)
 {
     struct rig *r = *state;
-    play(r, "a > CONNECT client_id='a'\n"
+    play(r, "broker down\n"
+            "    * BROKER_UNREACHABLE: gone\n"
+            "a > CONNECT client_id='a'\n"
             "    save session 1\n"
             "stored\n"
             "    * CLIENT_CONNECTED a\n"

@@ -226,7 +226,9 @@ static void a_subscription_while_the_broker_is_away_is_granted_and_made_later(vo
 {
     struct rig *r = *state;
     connect_all(r, "ab");
-    play(r, "a > SUBSCRIBE qos=1 mid=1 name='t/1'\n"
+    play(r, "broker down\n"
+            "    * BROKER_UNREACHABLE: gone\n"
+            "a > SUBSCRIBE qos=1 mid=1 name='t/1'\n"
             "    save topic 1 1 t/1\n"
             "    save filter 1 1 qos=1 t/1\n"
             "stored\n"
@@ -240,6 +242,9 @@ static void a_subscription_while_the_broker_is_away_is_granted_and_made_later(vo
             "    erase filter 1 2\n"
             "stored\n"
             "    a < UNSUBACK mid=3\n"
+            "wait 1000\n"
+            "    +816\n"
+            "    connect broker\n"
             "broker up\n"
             "    * BROKER_UP\n"
             "    subscribe 1 qos=1 t/1 retained\n"
@@ -249,6 +254,80 @@ static void a_subscription_while_the_broker_is_away_is_granted_and_made_later(vo
             "    a < PUBLISH qos=1 retain=1 tid=1 mid=9 data='old'\n"
             "stored\n"
             "    accept 1\n");
+}
+
+/* What is published before the broker has heard of a subscription is lost to it, so SUBACK
+ * waits for a connection that is being made for the first time. */
+static void suback_waits_for_the_first_connection(void **state)
+{
+    struct rig *r = *state;
+    connect_all(r, "ab");
+    play(r, "a > SUBSCRIBE qos=1 mid=1 name='t/1'\n"
+            "    save topic 1 1 t/1\n"
+            "a > SUBSCRIBE dup=1 qos=1 mid=1 name='t/1'\n"
+            "b > SUBSCRIBE qos=2 mid=1 name='t/#'\n"
+            "wait 2900\n"
+            "broker up\n"
+            "    * BROKER_UP\n"
+            "    subscribe 1 qos=1 t/1 retained\n"
+            "    subscribe 2 qos=2 t/# retained\n"
+            "wait 1000\n"
+            "subscribed 1 1\n"
+            "    save filter 1 1 qos=1 t/1\n"
+            "stored\n"
+            "    a < SUBACK qos=1 tid=1 mid=1 code=accepted\n"
+            "subscribed 2 2\n"
+            "    save filter 2 1 qos=2 t/#\n"
+            "stored\n"
+            "    b < SUBACK qos=2 tid=0 mid=1 code=accepted\n");
+}
+
+static void but_not_for_long(void **state)
+{
+    struct rig *r = *state;
+    connect_all(r, "ab");
+    play(r, "a > SUBSCRIBE qos=1 mid=1 name='t/1'\n"
+            "    save topic 1 1 t/1\n"
+            "wait 2000\n"
+            "b > SUBSCRIBE qos=2 mid=1 name='t/#'\n"
+            "wait 1000\n"
+            "    +1000\n"
+            "    save filter 2 1 qos=2 t/#\n"
+            "    save filter 1 1 qos=1 t/1\n"
+            "stored\n"
+            "    b < SUBACK qos=2 tid=0 mid=1 code=accepted\n"
+            "    a < SUBACK qos=1 tid=1 mid=1 code=accepted\n"
+            "a > SUBSCRIBE qos=1 mid=2 name='t/2'\n"
+            "    save topic 1 2 t/2\n"
+            "broker down\n"
+            "    * BROKER_UNREACHABLE: gone\n"
+            "    save filter 1 2 qos=1 t/2\n"
+            "stored\n"
+            "    a < SUBACK qos=1 tid=2 mid=2 code=accepted\n"
+            "wait 1000\n"
+            "    +816\n"
+            "    connect broker\n"
+            "a > SUBSCRIBE qos=1 mid=3 name='t/3'\n"
+            "    save topic 1 3 t/3\n"
+            "broker up\n"
+            "    * BROKER_UP\n"
+            "    subscribe 1 qos=1 t/1 retained\n"
+            "    subscribe 2 qos=2 t/# retained\n"
+            "    subscribe 3 qos=1 t/2 retained\n"
+            "    subscribe 4 qos=1 t/3 retained\n"
+            "broker down\n"
+            "    * BROKER_LOST: gone\n"
+            "    save filter 1 3 qos=1 t/3\n"
+            "stored\n"
+            "    a < SUBACK qos=1 tid=3 mid=3 code=accepted\n"
+            "wait 2000\n"
+            "    +534\n"
+            "    connect broker\n"
+            "a > SUBSCRIBE qos=1 mid=4 name='t/4'\n"
+            "    save topic 1 4 t/4\n"
+            "    save filter 1 4 qos=1 t/4\n"
+            "stored\n"
+            "    a < SUBACK qos=1 tid=4 mid=4 code=accepted\n");
 }
 
 /* And who waits for the broker's answer when it goes away is granted, too. */
@@ -470,7 +549,9 @@ static void subscriptions_are_limited_for_each_client(void **state)
 {
     struct rig *r = *state;
     connect_all(r, "a");
-    play(r, "a > SUBSCRIBE mid=1 name='1/+'\n"
+    play(r, "broker down\n"
+            "    * BROKER_UNREACHABLE: gone\n"
+            "a > SUBSCRIBE mid=1 name='1/+'\n"
             "    save filter 1 1 qos=0 1/+\n"
             "stored\n"
             "    a < SUBACK qos=0 tid=0 mid=1 code=accepted\n"
@@ -1649,6 +1730,8 @@ int main(void)
         WITH(a_subscribe_that_cannot_be_served_is_refused, begin),
         WITH(a_repeated_subscribe_is_answered_again, begin),
         WITH(a_subscription_while_the_broker_is_away_is_granted_and_made_later, begin),
+        WITH(suback_waits_for_the_first_connection, begin),
+        WITH(but_not_for_long, begin),
         WITH(a_subscription_under_way_when_the_broker_goes_is_granted, begin),
         WITH(a_subscription_under_way_when_the_client_connects_anew_is_void, begin),
         WITH(two_clients_share_a_filter_at_the_broker, begin),

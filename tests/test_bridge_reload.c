@@ -174,7 +174,9 @@ static void a_lower_limit_takes_nothing_away(void **state)
 {
     struct rig *r = *state;
     connect(r);
-    play(r, "a > SUBSCRIBE qos=1 mid=1 short='AB'\n"
+    play(r, "broker down\n"
+            "    * BROKER_UNREACHABLE: gone\n"
+            "a > SUBSCRIBE qos=1 mid=1 short='AB'\n"
             "    save filter 1 1 qos=1 AB\n"
             "stored\n"
             "    a < SUBACK qos=1 tid=0 mid=1 code=accepted\n"

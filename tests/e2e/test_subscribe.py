@@ -1,8 +1,11 @@
 #!/usr/bin/python3
 """Subscriptions of many devices over one broker connection: each message once, to whom it belongs."""
 
+import shutil
+import signal
 import socket
 
+import mqttsn
 from harness import free_port, main, udp_link
 from mqttsn import Device
 
@@ -106,6 +109,23 @@ def check_a_retained_message_comes_behind_its_suback(env, protocol):
             assert kept["data"] == topic.encode(), kept
             device.serve(kept)
             device.received.clear()
+
+
+def test_suback_waits_for_the_broker_while_the_first_connection_is_made(env):
+    plant = Plant(env, "5")
+    plant.bridge.stop()
+    shutil.rmtree(env.path("data"))
+    plant.broker.send_signal(signal.SIGSTOP)  # it is there, and says nothing yet
+    plant.bridge.start()
+    device = Device(plant.port, "valve")
+    env.devices.append(device)
+    device.connect()
+    device.send(mqttsn.subscribe(1, "a/b", qos=1))
+    assert device.wait("SUBACK", seconds=0.5) is None
+    plant.broker.send_signal(signal.SIGCONT)
+    assert device.wait("SUBACK")["code"] == mqttsn.ACCEPTED
+    plant.publish("a/b", "at once", 1)
+    assert device.wait("PUBLISH")["data"] == b"at once"
 
 
 def test_overlapping_filters_deliver_once_at_the_highest_qos(env):
