@@ -16,6 +16,19 @@
  * it was wrong, the call does the writing. A flight that was written and not sent
  * is harmless: the message has not left us, and would be sent with that id.
  *
+ * On its receiving thread it does the same with one PUBREC after the other. Those behind
+ * the one that it is handling are seen in the socket and go into its commit. With TLS
+ * and WebSockets they are not, and each message costs a commit of its own there:
+ *   - Paho gives nobody its SSL, and OpenSSL shows ahead no more than the record that it
+ *     has decrypted, in which a broker has one packet; what Paho has of a WebSocket's
+ *     frame in its own buffer cannot be seen either, and to take other octets for a
+ *     PUBREC would lose a message.
+ *   - The write cannot be put off: Paho sends PUBREL when the call returns, and what was
+ *     released and not written would after a crash be published once more, by an id that
+ *     the broker does not know any more.
+ *   - Nor can it be made before the PUBREC is here: after a crash only PUBREL would be
+ *     repeated, and a message that had not arrived be lost.
+ *
  * An IN flight says: the message with this packet id is ours, do not take it
  * again. With MQTT 5 Paho hands a message over at PUBLISH, so the flight is put
  * in the turn that stores the message. With 3.1.1 it hands it over at PUBREL: the
