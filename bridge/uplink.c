@@ -302,7 +302,7 @@ static struct upstream *who_gives_way(struct bridge *b, struct upstream *u, uint
     if (is_own_full(b, u, 0, more) || lanes_oldest_seq(u, class) != UINT64_MAX)
         return u;
     struct with_oldest found = {.upstream = u, .seq = UINT64_MAX, .class = class};
-    if (b->status.classes[class].up.queued > 0)
+    if (b->status.up.queued > u->waiting) /* something waits elsewhere */
         upstream_each(b, find_oldest, &found);
     return found.upstream;
 }
