@@ -102,6 +102,7 @@ enum bridge_record_kind {
     BRIDGE_RECORD_TOPIC = 3,   /* key: topic id */
     BRIDGE_RECORD_FILTER = 4,  /* key: a number per subscription */
     BRIDGE_RECORD_ACCOUNT = 5, /* session 0 */
+    BRIDGE_RECORD_OVERLAP = 6, /* session 0, key: its place */
 };
 
 struct bridge_record {

@@ -367,6 +367,7 @@ struct overlapped {
     int8_t upto;  /* sensors have had it whose QoS is not higher; -1: none */
     bool came;    /* not only the first one */
     bool missed;  /* QoS 0: who was not connected has not had it */
+    bool saved;   /* the disk has it */
 };
 
 #define OVERLAPS_MAX 64 /* messages at a time; beyond it a sensor may get one twice */
@@ -993,12 +994,14 @@ void filter_each(struct bridge *b, struct upstream *u, struct sn_bytes name, fil
 
 /* ---- overlaps.c ------------------------------------------------------------------- */
 
-/* What a message is that came, after its hash was put into u->group. Changes nothing that
- * matters if it is not taken after all. */
+/* What a message is that came. */
 struct overlap overlaps_look(struct bridge *b, struct upstream *u, const struct bridge_event *e);
 /* Whether a sensor that it matches is to have this copy; s->match_qos is known. */
 bool overlaps_wants(const struct overlap *o, const struct session *s);
-void overlaps_taken(struct bridge *b, struct upstream *u, const struct overlap *o);
+/* Before its copies go to the store; and when they could not be put there after all. */
+void overlaps_take(struct bridge *b, struct upstream *u, const struct overlap *o, uint8_t qos);
+void overlaps_untake(struct bridge *b, struct upstream *u, const struct overlap *o);
+bool overlaps_restore(struct bridge *b, uint32_t place, struct overlapped c);
 void overlaps_down(struct bridge *b, const struct upstream *u);
 void overlaps_up(struct bridge *b, const struct upstream *u, bool session_present);
 /* What came by it is not accepted and comes again, which copies of it nobody knows. */
@@ -1154,6 +1157,8 @@ uint64_t save_session(struct bridge *b, struct session *s, bool lazy);
 uint64_t save_will(struct bridge *b, const struct session *s);
 uint64_t save_topic(struct bridge *b, const struct session *s, struct topic *t);
 uint64_t save_subscription(struct bridge *b, const struct subscription *sub);
+uint64_t save_overlap(struct bridge *b, uint32_t place, const struct overlapped *c);
+uint64_t erase_overlap(struct bridge *b, uint32_t place);
 uint64_t erase_record(struct bridge *b, const struct session *s, enum bridge_record_kind kind,
                       uint32_t key);
 uint64_t erase_session(struct bridge *b, const struct session *s);

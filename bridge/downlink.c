@@ -409,7 +409,7 @@ void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_
     }
     keep_recipients(&out);
     if (out.first == NULL) {
-        overlaps_taken(b, u, &out.overlap);
+        overlaps_take(b, u, &out.overlap, 0);
         bridge_note(b, out.overlap.is_more ? BRIDGE_NOTE_DOWN_COPY : BRIDGE_NOTE_DOWN_NO_SUBSCRIBER,
                     NULL, event->message.topic, 0);
         accept(b, event->message.token);
@@ -418,10 +418,11 @@ void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_
     out.class = classes_match(b->config, event->message.topic);
     out.expires_ms = classes_expires_ms(classes_at(b->config, out.class), b->now_ms,
                                         event->message.expiry_s, b->config->max_queue_age_s);
-    if (take(&out))
-        overlaps_taken(b, u, &out.overlap);
-    else
+    overlaps_take(b, u, &out.overlap, event->message.qos);
+    if (!take(&out)) {
+        overlaps_untake(b, u, &out.overlap);
         upstream_cut(b, u);
+    }
     for (struct session *s = out.first, *next; s != NULL; s = next) {
         next = s->match_next;
         downlink_pump(b, s);

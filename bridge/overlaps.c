@@ -16,8 +16,9 @@
  * allows, or the last: see overlaps_wants().
  *
  * What is expected outlives the connection, for the broker sends what is not acknowledged in the
- * next one; but not a restart. */
+ * next one; and, above QoS 0, a restart: it is on the disk with the first copy. */
 
+#define SEED        0x6F7665726C617073u /* the same after a restart */
 #define OVERLAPS_MS 1000 /* between two copies of one message; beyond it, it is another one */
 #define QOS_ALL     2
 
@@ -27,14 +28,26 @@ static enum bridge_overlaps kind(const struct bridge *b, const struct upstream *
                                                        : (enum bridge_overlaps)u->overlaps;
 }
 
+static uint8_t place_of(const struct bridge *b, const struct overlapped *c)
+{
+    return (uint8_t)(c - b->overlapped);
+}
+
+static void forget(struct bridge *b, struct overlapped *c)
+{
+    if (c->saved)
+        erase_overlap(b, place_of(b, c));
+    *c = (struct overlapped){0};
+}
+
 /* Its time is over. That no second copy came where the broker had two filters says that it sends
  * one; but if it has sent several before, only that it may be so. */
-static void end(struct upstream *u, struct overlapped *c)
+static void end(struct bridge *b, struct upstream *u, struct overlapped *c)
 {
     if (!c->came && c->due > 0)
         u->overlaps =
             u->overlaps == BRIDGE_OVERLAPS_EACH ? BRIDGE_OVERLAPS_AUTO : BRIDGE_OVERLAPS_ONE;
-    c->hash = 0;
+    forget(b, c);
 }
 
 static struct overlapped *find(struct bridge *b, struct upstream *u, uint64_t hash)
@@ -47,7 +60,7 @@ static struct overlapped *find(struct bridge *b, struct upstream *u, uint64_t ha
         /* Copies come together. A broker that is known to send them may put others between. */
         const bool alone = c->hash != hash && u->overlaps == BRIDGE_OVERLAPS_AUTO && c->due > 0;
         if (c->until_ms <= b->now_ms || alone)
-            end(u, c);
+            end(b, u, c);
         else if (c->hash == hash)
             found = c;
     }
@@ -115,7 +128,9 @@ struct overlap overlaps_look(struct bridge *b, struct upstream *u, const struct 
     if (e->message.retain || e->message.id_count > 0)
         return only;
     filter_each(b, u, e->message.topic, count, &census);
-    const uint64_t hash = u->group.hash | 1; /* 0 is no hash */
+    const uint64_t hash =
+        (uint64_t)table_hash(SEED, e->message.topic.data, e->message.topic.len) << 32 |
+        table_hash(SEED, e->message.payload.data, e->message.payload.len) | 1; /* 0 is no hash */
     const struct overlapped *c = find(b, u, hash);
     if (census.all < 2 || kind(b, u) == BRIDGE_OVERLAPS_ONE)
         return only;
@@ -134,25 +149,58 @@ bool overlaps_wants(const struct overlap *copy, const struct session *s)
     return copy->is_more && copy->missed && s->match_qos > 0 && !sn_session_is_connected(&s->sn);
 }
 
-void overlaps_taken(struct bridge *b, struct upstream *u, const struct overlap *copy)
+void overlaps_take(struct bridge *b, struct upstream *u, const struct overlap *copy, uint8_t qos)
 {
     if (copy->hash == 0)
         return;
     struct overlapped *c = find(b, u, copy->hash);
     if (c == NULL) {
         c = take(b);
+        forget(b, c);
         *c = (struct overlapped){.hash = copy->hash, .conn = u->conn, .upto = -1};
     }
+    const bool more = copy->upto > c->upto;
     c->came = copy->is_more;
     c->due = copy->due;
     c->missed = copy->missed && !copy->is_more;
     c->left = copy->left;
-    c->upto = copy->upto > c->upto ? copy->upto : c->upto;
+    c->upto = more ? copy->upto : c->upto;
     c->until_ms = b->now_ms + OVERLAPS_MS;
     if (copy->is_more)
         u->overlaps = BRIDGE_OVERLAPS_EACH;
-    if (c->left == 0)
-        c->hash = 0;
+    if (c->left == 0) {
+        forget(b, c);
+    } else if (qos > 0 && more) {
+        c->saved = true;
+        save_overlap(b, place_of(b, c), c);
+    }
+}
+
+/* As it was before. */
+void overlaps_untake(struct bridge *b, struct upstream *u, const struct overlap *copy)
+{
+    if (copy->hash == 0)
+        return;
+    struct overlapped *c = find(b, u, copy->hash);
+    if (c == NULL)
+        c = take(b);
+    forget(b, c);
+    if (copy->is_more)
+        *c = (struct overlapped){.hash = copy->hash,
+                                 .conn = u->conn,
+                                 .upto = copy->above,
+                                 .left = (uint8_t)(copy->left + 1),
+                                 .until_ms = b->now_ms + OVERLAPS_MS};
+}
+
+bool overlaps_restore(struct bridge *b, uint32_t place, struct overlapped c)
+{
+    if (place >= OVERLAPS_MAX || c.hash == 0 || c.left == 0)
+        return false;
+    b->overlapped[place] = c;
+    b->overlapped[place].saved = true;
+    b->overlapped[place].until_ms = BRIDGE_NEVER; /* the connection is down */
+    return true;
 }
 
 /* While it is down nothing can come, and what comes then is no proof of anything. */
@@ -167,17 +215,19 @@ void overlaps_down(struct bridge *b, const struct upstream *u)
 
 void overlaps_up(struct bridge *b, const struct upstream *u, bool session_present)
 {
-    for (size_t i = 0; i < OVERLAPS_MAX; i++)
-        if (b->overlapped[i].conn == u->conn && b->overlapped[i].until_ms == BRIDGE_NEVER) {
-            b->overlapped[i].until_ms = b->now_ms + OVERLAPS_MS;
-            if (!session_present)
-                b->overlapped[i].hash = 0;
-        }
+    for (size_t i = 0; i < OVERLAPS_MAX; i++) {
+        struct overlapped *c = &b->overlapped[i];
+        if (c->hash == 0 || c->conn != u->conn)
+            continue;
+        c->until_ms = b->now_ms + OVERLAPS_MS;
+        if (!session_present)
+            forget(b, c);
+    }
 }
 
 void overlaps_forget(struct bridge *b, const struct upstream *u)
 {
     for (size_t i = 0; i < OVERLAPS_MAX; i++)
-        if (b->overlapped[i].conn == u->conn)
-            b->overlapped[i].hash = 0;
+        if (b->overlapped[i].hash != 0 && b->overlapped[i].conn == u->conn)
+            forget(b, &b->overlapped[i]);
 }

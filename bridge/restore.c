@@ -20,6 +20,7 @@
  *            first from sensors, then to sensors; then for each class u8 = 1, its
  *            name, and the same; then for each link u8 = 2, its number u8, its
  *            name, and the same; u8 = 0
+ *   OVERLAP  version u8 = 1, conn u32, hash u64, left u8, upto u8; key: its place
  */
 #define VERSION          1
 #define ACCOUNT_END      0
@@ -210,6 +211,22 @@ static uint64_t erase(struct bridge *b, uint32_t session, enum bridge_record_kin
                        .record = {.ticket = ticket,
                                   .record = {.session = session, .kind = kind, .key = key}}});
     return ticket;
+}
+
+uint64_t save_overlap(struct bridge *b, uint32_t place, const struct overlapped *c)
+{
+    struct sn_writer w = sn_writer(b->scratch, sizeof(b->scratch));
+    sn_write_u8(&w, VERSION);
+    sn_write_u32(&w, c->conn);
+    sn_write_u64(&w, c->hash);
+    sn_write_u8(&w, c->left);
+    sn_write_u8(&w, (uint8_t)c->upto);
+    return save(b, 0, BRIDGE_RECORD_OVERLAP, place, &w, false);
+}
+
+uint64_t erase_overlap(struct bridge *b, uint32_t place)
+{
+    return erase(b, 0, BRIDGE_RECORD_OVERLAP, place);
 }
 
 uint64_t erase_record(struct bridge *b, const struct session *s, enum bridge_record_kind kind,
@@ -404,6 +421,21 @@ static void reserve_number(struct bridge *b, uint32_t number)
         b->last_number = number;
 }
 
+static bool restore_overlap(struct bridge *b, const struct bridge_record *r)
+{
+    struct sn_reader in = sn_reader(r->value);
+    if (sn_read_u8(&in) != VERSION)
+        return false;
+    const uint32_t conn = sn_read_u32(&in);
+    const uint64_t hash = sn_read_u64(&in);
+    const uint8_t left = sn_read_u8(&in);
+    const uint8_t upto = sn_read_u8(&in);
+    return !in.failed && upto <= 2 &&
+           overlaps_restore(
+               b, r->key,
+               (struct overlapped){.conn = conn, .hash = hash, .left = left, .upto = (int8_t)upto});
+}
+
 void restore_record(struct bridge *b, const struct bridge_record *r)
 {
     reserve_number(b, r->session & BRIDGE_SESSION_MAX);
@@ -424,6 +456,9 @@ void restore_record(struct bridge *b, const struct bridge_record *r)
         break;
     case BRIDGE_RECORD_ACCOUNT:
         good = restore_account(b, r->value);
+        break;
+    case BRIDGE_RECORD_OVERLAP:
+        good = restore_overlap(b, r);
         break;
     }
     if (!good)

@@ -79,6 +79,9 @@ static void say_record(struct line *l, const char *verb, const struct bridge_rec
     case BRIDGE_RECORD_ACCOUNT:
         say(l, "account");
         return;
+    case BRIDGE_RECORD_OVERLAP:
+        say(l, "overlap %" PRIu32, r->key);
+        return;
     }
     say(l, "all of %" PRIu32, r->session);
 }

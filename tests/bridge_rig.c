@@ -1111,6 +1111,7 @@ void rig_defaults(struct rig_options *o)
                    .max_topic_levels = 64,
                    .dollar_topics = "$SYS",
                    .max_connections = 3,
+                   .overlaps = BRIDGE_OVERLAPS_ONE,
                    .qos0_backlog = 3,
                    .reconnect_min_ms = 1000,
                    .reconnect_max_ms = 60000,

@@ -57,7 +57,7 @@ struct rig_options {
 };
 
 /* Two links; forwarders, roaming and QoS -1 allowed on both; T_retry 10 s fixed,
- * 3 repeats; ack = stored; three predefined ids: 1 for every client, 2 for every
+ * 3 repeats; ack = stored; one copy of a message for all filters; three predefined ids: 1 for every client, 2 for every
  * client, 2 another for client "a". */
 void rig_defaults(struct rig_options *o);
 

@@ -11,6 +11,7 @@ static int begin(void **state)
 {
     struct rig_options o;
     rig_defaults(&o);
+    o.config.overlaps = BRIDGE_OVERLAPS_AUTO;
     *state = rig_new(&o);
     rig_broker_up(*state, false, 10, 2);
     rig_skip(*state);
@@ -174,10 +175,12 @@ static void what_the_disk_refused_is_no_copy_when_it_comes_again(void **state)
     struct rig *r = *state;
     subscribe(r);
     play(r, "message token 1 qos=2 pre/one 'on'\n"
-            "    store 6 for 1 qos=2 pre/one 'on'\n"
+            "    save overlap 0\n"
+            "    store 7 for 1 qos=2 pre/one 'on'\n"
             "    b < PUBLISH qos=0 predefined=1 mid=0 data='on'\n"
             "store failed\n"
             "    * STORE_FAILED\n"
+            "    erase overlap 0\n"
             "    * BROKER_CUT\n"
             "    disconnect broker\n"
             "wait 5000\n"
@@ -186,11 +189,38 @@ static void what_the_disk_refused_is_no_copy_when_it_comes_again(void **state)
             "broker up session\n"
             "    * BROKER_UP\n"
             "message token 2 qos=2 pre/one 'on'\n"
-            "    store 8 for 1 qos=2 pre/one 'on'\n"
+            "    save overlap 0\n"
+            "    store 11 for 1 qos=2 pre/one 'on'\n"
             "    b < PUBLISH qos=0 predefined=1 mid=0 data='on'\n"
             "stored\n"
             "    accept 2\n"
-            "    a < PUBLISH qos=2 predefined=1 mid=9 data='on'\n");
+            "    a < PUBLISH qos=2 predefined=1 mid=12 data='on'\n");
+}
+
+/* The first copy is on the disk, and so is that there is another one. */
+static void copies_after_a_crash_are_still_copies(void **state)
+{
+    struct rig *r = *state;
+    subscribe(r);
+    play(r, "message token 1 qos=2 pre/one 'on'\n"
+            "    save overlap 0\n"
+            "    store 7 for 1 qos=2 pre/one 'on'\n"
+            "    b < PUBLISH qos=0 predefined=1 mid=0 data='on'\n"
+            "stored\n"
+            "    accept 1\n"
+            "    a < PUBLISH qos=2 predefined=1 mid=8 data='on'\n"
+            "crash\n"
+            "    fetch for 1 from 7\n"
+            "    * RESTORED\n"
+            "    connect broker\n"
+            "broker up session\n"
+            "    * BROKER_UP\n"
+            "    subscribe 1 qos=2 pre/#\n"
+            "    subscribe 2 qos=0 pre/one\n"
+            "message token 1 qos=2 pre/one 'on'\n"
+            "    erase overlap 0\n"
+            "    * DOWN_COPY: pre/one\n"
+            "    accept 1\n");
 }
 
 /* The operator knows. */
@@ -225,6 +255,7 @@ int main(void)
         TEST(copies_after_a_lost_connection_are_still_copies),
         TEST(without_its_session_the_broker_owes_no_copies),
         TEST(what_the_disk_refused_is_no_copy_when_it_comes_again),
+        TEST(copies_after_a_crash_are_still_copies),
         cmocka_unit_test(the_configuration_may_say_that_there_is_one_copy),
     };
     return cmocka_run_group_tests_name("bridge_overlaps", tests, NULL, NULL);
