@@ -67,13 +67,19 @@
  *                        durable: the STOREs of the turn are refused. A turn itself
  *                        may be larger; STOREs of the same topic and payload that
  *                        follow each other need memory for these once.
- *   the disk is full     as max_bytes, but without a reserve: if not even a
- *                        FORGET can be written, it waits.
+ *   the disk is full     as max_bytes, whoever has filled it. The reserve is
+ *                        FILE.reserve, as large as the WAL; a STORE is refused
+ *                        before it would need any of it. What forgets so much
+ *                        that even this is too small is made durable in parts:
+ *                        FORGETs first, then the rest of the batch.
  *   memory               when malloc fails, the program ends.
  *
  * What is in the file: one file in WAL mode with synchronous = FULL. `sqlite3
  * FILE` may look at it while the bridge runs. (FILE.lock keeps a second process
- * out; it is left behind, and means nothing without the lock on it.)
+ * out; it is left behind, and means nothing without the lock on it. FILE.reserve
+ * holds nothing: it may be deleted while no process has the store open.) The WAL
+ * has its full size from the start: 8 MiB, or an eighth of a smaller disk, or a
+ * quarter of max_bytes.
  *
  *   meta(key TEXT PRIMARY KEY, value INTEGER, crc)   the same in every format
  *       format     the version of this layout, BRIDGE_STORE_FORMAT

@@ -50,7 +50,9 @@ struct store {
     struct store_box keeper; /* what the disk has refused */
     struct store_batch kept;
     bool kept_fetch; /* FETCHes are among it */
-    bool full;       /* STOREs were refused for want of room */
+    bool full;       /* STOREs are refused for want of room */
+    uint64_t
+        room_at_ms; /* when to look whether there is some again; BRIDGE_NEVER: it is not full */
     uint64_t retry_at_ms;
     uint32_t retry_ms; /* the wait before that; 0: the last attempt succeeded */
     uint64_t failing_since_ms;
@@ -60,6 +62,7 @@ struct store {
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     bool stop;
+    bool begun;              /* store_flush() was called: until then the file is the caller's */
     bool sleeping;           /* the thread waits for `wake` */
     uint64_t handed;         /* the highest ticket handed over; only the loop writes it */
     struct store_box box;    /* the memory of turn, ready and what is being committed */
@@ -115,6 +118,10 @@ enum store_outcome store_file_fetch(struct store *s, const struct store_op *op,
                                     struct store_answer **out);
 
 uint64_t store_file_bytes(const struct store *s);
+
+/* Whether a few messages would fit; and whether the reserve is used up. */
+bool store_file_has_room(struct store *s);
+bool store_file_is_short(const struct store *s);
 
 /* ---- store_thread.c -------------------------------------------------------- */
 

@@ -168,7 +168,7 @@ static enum store_outcome outcome(struct store *s, int rc)
     snprintf(s->error, sizeof s->error, "%s (SQLite %d)", sqlite3_errstr(rc), rc);
     s->file->reopen = s->file->reopen || s->file->db.handle == NULL ||
                       (db_primary(rc) != SQLITE_FULL && db_primary(rc) != SQLITE_BUSY);
-    return db_primary(rc) == SQLITE_FULL ? STORE_FULL : STORE_REFUSED;
+    return db_is_full(&s->file->db, rc) ? STORE_FULL : STORE_REFUSED;
 }
 
 enum store_outcome store_file_fetch(struct store *s, const struct store_op *op,
@@ -309,6 +309,7 @@ static int reopen(struct store *s)
     if (s->file->db.handle != NULL)
         sqlite3_db_config(s->file->db.handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
     db_close(&s->file->db);
+    file_room_give(s); /* a WAL and its index may be needed */
     const enum store_fault fault = db_open(s->path, false, &s->file->db, why, sizeof why);
     if (fault == STORE_DAMAGED)
         return SQLITE_CORRUPT;
@@ -318,17 +319,65 @@ static int reopen(struct store *s)
     return file_set_limits(s);
 }
 
+/* FORGETs of a list, a few to a transaction. */
+static int forget_some(struct store *s, const struct store_op *op)
+{
+    const uint32_t few = file_ops_that_fit(s);
+
+    while (op != NULL) {
+        int rc = db_run(s->file->db.statements[BEGIN]);
+        for (uint32_t i = 0; rc == SQLITE_OK && op != NULL && i < few; op = op->next) {
+            if (op->type != BRIDGE_DO_FORGET || op->dead)
+                continue;
+            rc = apply(s, op, false);
+            i++;
+        }
+        rc = file_end_transaction(s, rc);
+        if (rc == SQLITE_OK)
+            rc = file_checkpoint(s);
+        if (rc != SQLITE_OK)
+            return rc;
+    }
+    return SQLITE_OK;
+}
+
+/* The disk is full, and the transaction needs more than WAL and reserve. Messages that
+ * are done with go ahead of it: then it finds them gone already. */
+static int attempt_in_parts(struct store *s, const struct store_batch *batch,
+                            const struct store_flights *flights, bool with_stores)
+{
+    file_room_give(s);
+    int rc = attempt(s, batch, flights, with_stores);
+    if (!db_is_full(&s->file->db, rc))
+        return rc;
+    rc = file_set_page_limit(s, s->file->pages_others);
+    if (rc == SQLITE_OK)
+        rc = file_checkpoint(s);
+    if (rc == SQLITE_OK)
+        rc = forget_some(s, s->kept.first);
+    if (rc == SQLITE_OK)
+        rc = forget_some(s, batch->first);
+    return rc == SQLITE_OK ? attempt(s, batch, flights, with_stores) : rc;
+}
+
 enum store_outcome store_file_commit(struct store *s, const struct store_batch *batch,
                                      const struct store_flights *flights, bool with_stores)
 {
+    const bool stores = with_stores && store_batch_has_stores(batch);
     int rc = s->file->reopen ? reopen(s) : SQLITE_OK;
 
     if (rc == SQLITE_OK && (store_batch_changes_something(&s->kept) ||
                             store_batch_changes_something(batch) || flights->first != NULL))
-        rc = attempt(s, batch, flights, with_stores);
+        rc = stores && !file_has_room(s, file_pages_of(batch))
+                 ? SQLITE_FULL
+                 : attempt(s, batch, flights, with_stores);
     if (db_is_damage(rc) && file_recover_now(s)) {
         s->file->reopen = false;
         rc = attempt(s, batch, flights, with_stores);
     }
+    if (!stores && db_is_full(&s->file->db, rc))
+        rc = attempt_in_parts(s, batch, flights, with_stores);
+    if (rc == SQLITE_OK)
+        file_tidy(s);
     return outcome(s, rc);
 }

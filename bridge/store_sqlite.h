@@ -2,6 +2,7 @@
  *
  * store_sqlite_rows.c     statements, and rows with their crc
  * store_sqlite_file.c     opening, limits, closing
+ * store_sqlite_room.c     what the disk has room for, and the reserve
  * store_sqlite_recover.c  a damaged file: copying what is sound, setting it aside
  * store_sqlite_replay.c   what is handed back at start
  * store_sqlite.c          transactions and FETCH
@@ -67,6 +68,12 @@ struct store_file {
     uint32_t pages_stores;    /* max_page_count for transactions with STOREs; 0: no limit */
     uint32_t pages_others;    /* and for others */
     uint32_t pages_now;       /* as told to SQLite */
+    uint64_t wal_bytes;       /* the WAL has this size from the start; half of it is in use
+                               * when its pages are brought to the file */
+    uint32_t wal_pages;       /* in use */
+    bool wal_whole;           /* it has that size */
+    bool reserve_whole;       /* the reserve is there */
+    int reserve_fd;           /* -1: there cannot be one */
     uint64_t damaged_in_turn; /* rows moved in the transaction that is open */
     uint64_t written_in_turn;
 };
@@ -88,6 +95,8 @@ extern const char db_flight_schema[];
 /* Without the details in its upper bits; whether it says that the file is damaged. */
 int db_primary(int rc);
 bool db_is_damage(int rc);
+/* Whether it says that the disk is full. */
+bool db_is_full(const struct db *db, int rc);
 
 /* Steps to the first row (SQLITE_ROW) or to the end (SQLITE_OK); carries out a
  * statement that returns no rows; a text; a query for one number. */
@@ -138,6 +147,32 @@ enum store_fault db_open(const char *path, bool create, struct db *db, char *why
 /* What follows from max_bytes; and how many pages there may be now. */
 int file_set_limits(struct store *s);
 int file_set_page_limit(struct store *s, uint32_t pages);
+
+/* ---- store_sqlite_room.c ---------------------------------------------------------
+ * The disk may be full at any time, and others may have filled it. What is not a
+ * STORE must go on all the same, or nothing would ever be forgotten. So the WAL has
+ * its size from the start, and FILE.reserve keeps as much again: for the pages that
+ * the WAL has and the file does not, and for a WAL after a restart. STOREs leave
+ * both alone: there is no room for them as soon as they would need of it. */
+
+/* Before the file is opened; after it was closed. */
+void file_room_open(struct store *s);
+void file_room_close(struct store *s);
+/* Makes WAL and reserve whole again where the disk allows. */
+void file_room_keep(struct store *s);
+/* The disk is full: gives the reserve to WAL and file. False: there is none, or
+ * it is not for that. */
+bool file_room_give(struct store *s);
+/* How many pages a batch may write, at most; and whether there is room for them. */
+uint64_t file_pages_of(const struct store_batch *batch);
+bool file_has_room(struct store *s, uint64_t pages);
+/* Deletions of a row that half of the WAL holds, however far apart they are. */
+uint32_t file_ops_that_fit(const struct store *s);
+/* Of a handle that was just opened: how much of the WAL is in use is counted. */
+void file_watch_wal(struct store *s);
+/* Brings what the WAL has to the file; and does so after a commit when it is time. */
+int file_checkpoint(struct store *s);
+void file_tidy(struct store *s);
 
 /* ---- store_sqlite_recover.c ------------------------------------------------------ */
 

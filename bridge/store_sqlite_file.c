@@ -9,7 +9,6 @@
 
 #define APPLICATION_ID 0x736E6272 /* "snbr": tells our files from others */
 #define PAGE_BYTES     4096u
-#define WAL_BYTES      (4u << 20)
 #define BUSY_MS        5000  /* how long somebody's sqlite3 may hold the write lock */
 #define CHECKED_PAGES  4096u /* a file up to this is checked as a whole when it is opened */
 #define SHRINK_PAGES   4096u /* a file smaller than this is never worth shrinking */
@@ -141,8 +140,9 @@ enum store_fault db_open(const char *path, bool create, struct db *db, char *why
     if (rc == SQLITE_OK) {
         sqlite3_extended_result_codes(db->handle, 1);
         sqlite3_busy_timeout(db->handle, BUSY_MS);
+        /* A deletion that overwrites what it frees writes as much as it has deleted. */
         rc = db_exec(db, "PRAGMA cell_size_check = ON; PRAGMA cache_size = -4096;"
-                         "PRAGMA temp_store = MEMORY");
+                         "PRAGMA temp_store = MEMORY; PRAGMA secure_delete = OFF");
     }
     if (rc == SQLITE_OK)
         rc = db_number(db, "SELECT count(*) FROM sqlite_master", &tables);
@@ -186,13 +186,11 @@ enum store_fault db_open(const char *path, bool create, struct db *db, char *why
     return STORE_OK;
 }
 
-/* Sizes that follow from max_bytes: the WAL gets a quarter of it, at most 4 MiB;
- * an eighth of the rest, at most 4 MiB too, is the reserve for what is not a
- * STORE. */
+/* Sizes that follow from max_bytes: the WAL gets a quarter of it, at most 8 MiB;
+ * an eighth of the rest, at most 4 MiB, is the reserve for what is not a STORE. */
 int file_set_limits(struct store *s)
 {
     uint64_t page = PAGE_BYTES;
-    uint64_t wal = WAL_BYTES;
     char text[128];
 
     const int rc = db_number(&s->file->db, "PRAGMA page_size", &page);
@@ -202,16 +200,13 @@ int file_set_limits(struct store *s)
     s->file->pages_others = 0;
     s->file->pages_now = 0;
     if (s->max_bytes > 0) {
-        if (wal > s->max_bytes / 4)
-            wal = s->max_bytes / 4;
-        const uint64_t pages = (s->max_bytes - wal) / page;
+        const uint64_t pages = (s->max_bytes - s->file->wal_bytes) / page;
         const uint64_t reserve = pages / 8 < 1024 ? pages / 8 : 1024;
         s->file->pages_others = pages < UINT32_MAX - 1 ? (uint32_t)pages : UINT32_MAX - 1;
         s->file->pages_stores = s->file->pages_others - (uint32_t)reserve;
     }
-    snprintf(text, sizeof text,
-             "PRAGMA wal_autocheckpoint = %" PRIu64 "; PRAGMA journal_size_limit = %" PRIu64,
-             wal / page, wal);
+    file_watch_wal(s);
+    snprintf(text, sizeof text, "PRAGMA journal_size_limit = %" PRIu64, s->file->wal_bytes);
     return db_exec(&s->file->db, text);
 }
 
@@ -301,23 +296,31 @@ enum store_fault store_file_open(struct store *s, char *why, size_t why_size)
     s->file = store_grab(NULL, sizeof *s->file);
     *s->file = (struct store_file){.has_flights = true};
 
+    file_room_open(s);
     const enum store_fault fault = open_file(s, why, why_size);
     if (fault != STORE_OK) {
+        file_room_close(s);
         free(s->file);
         s->file = NULL;
         return fault;
     }
     shrink(s);
     find_next_ticket(s);
+    file_checkpoint(s);
+    file_room_keep(s);
     return STORE_OK;
 }
 
 void store_file_close(struct store *s)
 {
     /* The numbers that were only reserved need not be skipped. */
-    if (s->file->db.handle != NULL)
+    if (s->file->db.handle != NULL) {
         db_put_meta(&s->file->db, "next_seq", s->handed + 1);
+        if (db_is_full(&s->file->db, file_checkpoint(s)))
+            file_room_give(s);
+    }
     db_close(&s->file->db);
+    file_room_close(s);
     free(s->file);
     s->file = NULL;
 }

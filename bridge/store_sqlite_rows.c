@@ -92,6 +92,14 @@ bool db_is_damage(int rc)
     return db_primary(rc) == SQLITE_CORRUPT || db_primary(rc) == SQLITE_NOTADB;
 }
 
+/* A quota is a disk, too. */
+bool db_is_full(const struct db *db, int rc)
+{
+    const int error =
+        db_primary(rc) == SQLITE_IOERR && db->handle != NULL ? sqlite3_system_errno(db->handle) : 0;
+    return db_primary(rc) == SQLITE_FULL || error == ENOSPC || error == EDQUOT;
+}
+
 /* Steps to the first row (SQLITE_ROW) or to the end (SQLITE_OK). */
 int db_query(sqlite3_stmt *st)
 {

@@ -14,6 +14,7 @@
 
 #define RETRY_MIN_MS 10u
 #define RETRY_MAX_MS 1000u
+#define ROOM_MS      1000u /* a full disk is asked again after it whether it has room */
 
 uint64_t store_now_ms(clockid_t clock)
 {
@@ -147,7 +148,15 @@ static void note_room(struct store *s, bool full)
         store_report(s, full ? "%s: full, new messages are refused" : "%s: has room again",
                      s->path);
     s->full = full;
-    if (full) {
+    s->room_at_ms = full ? store_now_ms(CLOCK_MONOTONIC) + ROOM_MS : BRIDGE_NEVER;
+}
+
+/* After a commit. Where a small message still fits and others do not, it is full. */
+static void look_for_room(struct store *s, bool refused)
+{
+    if (refused || s->full || store_file_is_short(s))
+        note_room(s, refused || !store_file_has_room(s));
+    if (refused) {
         pthread_mutex_lock(&s->mutex);
         s->figures.failures++;
         pthread_mutex_unlock(&s->mutex);
@@ -311,8 +320,7 @@ static bool work(struct store *s, const struct store_batch *batch,
         refuse(s, batch, true);
         return false;
     }
-    if (store_batch_has_stores(batch))
-        note_room(s, !with_stores);
+    look_for_room(s, !with_stores);
     conclude(s, batch, with_stores);
     if (s->retry_ms != 0 && s->kept.first == NULL && touched)
         note_success(s);
@@ -408,6 +416,7 @@ static void *serve(void *arg)
     pthread_mutex_lock(&s->mutex);
     for (;;) {
         const uint64_t now = store_now_ms(CLOCK_MONOTONIC);
+        const uint64_t room_at_ms = s->begun ? s->room_at_ms : BRIDGE_NEVER;
         const bool owing = s->kept.first != NULL || s->kept.last_ticket > s->reported ||
                            (s->flights.first != NULL && s->ready.first == NULL);
 
@@ -430,8 +439,12 @@ static void *serve(void *arg)
                 break;
         } else if (s->stop) {
             break;
+        } else if (now >= room_at_ms) {
+            pthread_mutex_unlock(&s->mutex);
+            look_for_room(s, false);
+            pthread_mutex_lock(&s->mutex);
         } else {
-            uint64_t due = owing ? s->retry_at_ms : BRIDGE_NEVER;
+            uint64_t due = owing && s->retry_at_ms < room_at_ms ? s->retry_at_ms : room_at_ms;
             if (s->ready.first != NULL && !s->turn_joins && s->ready.due_ms < due)
                 due = s->ready.due_ms;
             sleep_until(s, due);
@@ -525,6 +538,9 @@ static struct store_batch *new_batch(struct store *s)
 void store_flush(struct store *s)
 {
     pthread_mutex_lock(&s->mutex);
+    if (!s->begun && s->full && s->sleeping)
+        pthread_cond_signal(&s->wake);
+    s->begun = true;
     if (s->turn.first == NULL && s->turn.last_ticket == 0 && s->turn.flights.first == NULL) {
         pthread_mutex_unlock(&s->mutex);
         return;
@@ -790,6 +806,7 @@ enum store_fault store_open(const struct store_options *o, struct store **out, c
     if (fault == STORE_OK)
         fault = store_file_open(s, why, why_size);
     if (fault == STORE_OK) {
+        note_room(s, !store_file_has_room(s));
         const int error = s->event_fd < 0 ? EMFILE : start_thread(s);
         if (error != 0) {
             snprintf(why, why_size, "%s: %s", o->path, strerror(error));
