@@ -77,9 +77,11 @@ const char *sim_read_time(const char *text, uint64_t *us)
         while (u < TIME_UNITS &&
                !(strlen(time_units[u].name) == len && strncmp(time_units[u].name, unit, len) == 0))
             u++;
-        if (u == TIME_UNITS || millionths > UINT64_MAX / time_units[u].us)
+        /* Whole ones and the rest apart: together they are too large from 213 days on. */
+        const uint64_t whole = millionths / 1000000;
+        if (u == TIME_UNITS || whole > UINT64_MAX / 4 / time_units[u].us)
             return NULL;
-        sum += millionths * time_units[u].us / 1000000;
+        sum += whole * time_units[u].us + millionths % 1000000 * time_units[u].us / 1000000;
         text = unit + len;
     } while (isdigit((unsigned char)*text));
     *us = sum;

@@ -25,6 +25,7 @@ static void times_are_read_in_their_units(void **state)
     assert_time("10m", 600 * SIM_S);
     assert_time("4.8h", 17280 * SIM_S);
     assert_time("1d", 86400 * SIM_S);
+    assert_time("3650d", UINT64_C(3650) * 86400 * SIM_S);
     assert_time("1h40min", 6000 * SIM_S);
     assert_time("0.000001s", 1);
 }
