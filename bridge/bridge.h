@@ -17,9 +17,9 @@
  * away STORE and acknowledgements go on and PUBLISH waits. Restart: RECORD
  * events, then START.
  *
- * Times are milliseconds since 1970 that never run backwards while the program
- * runs: the driver adds a monotonic clock to the wall clock of its start, so
- * that deadlines mean the same after a restart.
+ * Times are milliseconds of the bridge's own time (timeline.h), which never runs
+ * backwards and goes on over restarts, whatever the wall clock does: so ages and
+ * deadlines mean the same after one.
  *
  * seq: one ascending number for everything that is handed to the store. The seq
  * of a message is also its name towards the broker and its place in its queue.

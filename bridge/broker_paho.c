@@ -395,7 +395,7 @@ void broker_close(struct broker *b, uint32_t wait_ms)
     pthread_mutex_unlock(&b->lock);
 
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     const int64_t patience = (int64_t)wait_ms + GIVE_UP_MS;
     until.tv_sec += patience / 1000;
     until.tv_nsec += patience % 1000 * 1000000;
@@ -403,7 +403,7 @@ void broker_close(struct broker *b, uint32_t wait_ms)
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
     }
-    const bool joined = pthread_timedjoin_np(b->thread, NULL, &until) == 0;
+    const bool joined = pthread_clockjoin_np(b->thread, NULL, CLOCK_MONOTONIC, &until) == 0;
     /* A thread that is stuck in the library, or in a callback that must not
      * return, still uses all this: it ends with the process. */
     if (!joined || b->abandoned)

@@ -300,6 +300,8 @@ extern pthread_mutex_t paho_library;
 /* ---- broker_paho_flight.c: what is in flight, and events for the loop --------------- */
 
 int64_t paho_clock_ms(void);
+/* By the clock that messages' times are of. */
+uint64_t paho_own_ms(const struct broker *b);
 struct timespec paho_clock_at(int64_t ms);
 void *paho_allocate(size_t size);
 

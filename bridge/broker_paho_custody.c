@@ -348,9 +348,7 @@ static void keep_publish(struct connection *c, const char *kind, int mid,
                          const struct bridge_message *m)
 {
     const bool five = c->handle_protocol == PROTOCOL_5;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    const uint64_t now_ms = (uint64_t)now.tv_sec * 1000;
+    const uint64_t now_ms = paho_own_ms(c->broker);
     const bool expires = five && m->expires_ms != 0;
     const uint64_t left_ms = m->expires_ms > now_ms ? m->expires_ms - now_ms : 0;
     const size_t properties = expires ? 5 : 0;

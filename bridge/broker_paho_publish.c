@@ -1,5 +1,6 @@
 #include "bridge/broker_paho.h"
 #include "bridge/store.h"
+#include "bridge/timeline.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -301,18 +302,33 @@ static void add_user_property(MQTTProperties *all, const char *name, const char 
     MQTTProperties_add(all, &p);
 }
 
+static uint64_t wall_clock_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+uint64_t paho_own_ms(const struct broker *b)
+{
+    return b->options.store != NULL ? store_own_ms(b->options.store) : wall_clock_ms();
+}
+
 /* What we know of a message that its topic and payload do not say. */
 static void add_user_properties(const struct broker *b, const struct command *command,
                                 MQTTProperties *all)
 {
-    const time_t seconds = (time_t)(command->received_ms / 1000);
+    const uint64_t wall_ms = wall_clock_ms();
+    const uint64_t received_ms = wall_ms - (paho_own_ms(b) - command->received_ms);
+    const time_t seconds = (time_t)(received_ms / 1000);
     struct tm utc;
     char day[32];
     char text[48];
     if (command->link != UINT16_MAX && b->options.links != NULL)
         add_user_property(all, "link", b->options.links[command->link].name);
-    if (gmtime_r(&seconds, &utc) != NULL && strftime(day, sizeof day, "%FT%T", &utc) > 0) {
-        snprintf(text, sizeof text, "%s.%03uZ", day, (unsigned)(command->received_ms % 1000));
+    if (timeline_is_set(wall_ms) && gmtime_r(&seconds, &utc) != NULL &&
+        strftime(day, sizeof day, "%FT%T", &utc) > 0) {
+        snprintf(text, sizeof text, "%s.%03uZ", day, (unsigned)(received_ms % 1000));
         add_user_property(all, "received", text);
     }
     if (command->signal_dbm != 0) {
@@ -324,14 +340,11 @@ static void add_user_properties(const struct broker *b, const struct command *co
 /* Properties are what costs most of a small message in the client library. */
 static bool wants_user_properties(const struct broker *b, const struct command *command)
 {
-    struct timespec t;
     switch ((enum broker_user_properties)b->options.user_properties) {
     case BROKER_PROPERTIES_NO:
         return false;
     case BROKER_PROPERTIES_LATE:
-        clock_gettime(CLOCK_REALTIME, &t);
-        return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000 >=
-               command->received_ms + LATE_MS;
+        return paho_own_ms(b) >= command->received_ms + LATE_MS;
     case BROKER_PROPERTIES_ALWAYS:
         return true;
     }

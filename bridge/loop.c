@@ -10,12 +10,14 @@
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "bridge/log.h"
 #include "bridge/notify.h"
 #include "bridge/store.h"
+#include "bridge/timeline.h"
 #include "radio/link_serial.h"
 #include "radio/link_udp.h"
 
@@ -29,6 +31,7 @@ enum source {
     SOURCE_BROKER,
     SOURCE_STORE,
     SOURCE_CONTROL,
+    SOURCE_CLOCK,
     SOURCE_LINK, /* and this plus the number of the link for the others */
 };
 
@@ -43,7 +46,37 @@ static uint64_t clock_ms(clockid_t id)
 
 uint64_t loop_now_ms(const struct loop *l)
 {
-    return l->wall_ms + clock_ms(CLOCK_MONOTONIC);
+    return l->own_ms + clock_ms(CLOCK_MONOTONIC);
+}
+
+static int64_t wall_offset_ms(void)
+{
+    return (int64_t)clock_ms(CLOCK_REALTIME) - (int64_t)clock_ms(CLOCK_MONOTONIC);
+}
+
+/* A timer that never ends, but for being cancelled when the wall clock is set. */
+static void watch_clock(struct loop *l)
+{
+    const time_t far = sizeof(time_t) > 4 ? (time_t)(INT64_C(1) << 33) : INT32_MAX;
+    const struct itimerspec never = {.it_value.tv_sec = far};
+    if (l->clock >= 0)
+        timerfd_settime(l->clock, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL);
+}
+
+/* Messages and deadlines do not care: they go by the bridge's own time. */
+static void take_clock(struct loop *l)
+{
+    uint64_t count;
+    const ssize_t len = read(l->clock, &count, sizeof(count));
+    const int64_t before_ms = l->wall_ms;
+    if (len < 0 && errno == EAGAIN)
+        return;
+    watch_clock(l);
+    l->wall_ms = wall_offset_ms();
+    store_clock_was_set(l->store);
+    log_line(BRIDGE_LEVEL_INFO, "the wall clock was set, by %+.3f s%s",
+             (double)(l->wall_ms - before_ms) / 1000,
+             timeline_is_set(clock_ms(CLOCK_REALTIME)) ? "" : "; it is before 2025 and not shown");
 }
 
 /* ---- what the core says ------------------------------------------------------------ */
@@ -333,6 +366,9 @@ static void dispatch(struct loop *l, const struct epoll_event *e)
     case SOURCE_STORE:
         take_store_events(l);
         return;
+    case SOURCE_CLOCK:
+        take_clock(l);
+        return;
     case SOURCE_CONTROL:
         take_questions(l);
         return;
@@ -431,6 +467,13 @@ static int open_store(struct loop *l)
     }
     if (why[0] != '\0')
         log_line(BRIDGE_LEVEL_WARNING, "%s", why);
+    l->own_ms = store_own_ms(l->store) - clock_ms(CLOCK_MONOTONIC);
+    l->start_ms = loop_now_ms(l);
+    if (!timeline_is_set(clock_ms(CLOCK_REALTIME)))
+        log_line(
+            BRIDGE_LEVEL_WARNING,
+            "the wall clock is not set: ages count all the same, the broker is not told when a "
+            "message was received");
     return 0;
 }
 
@@ -491,6 +534,8 @@ static int open_all(struct loop *l)
     watch(l, broker_fd(l->broker), SOURCE_BROKER);
     watch(l, store_fd(l->store), SOURCE_STORE);
     watch(l, control_fd(l->control), SOURCE_CONTROL);
+    watch(l, l->clock, SOURCE_CLOCK);
+    watch_clock(l);
     return 0;
 }
 
@@ -510,6 +555,8 @@ static void close_all(struct loop *l)
         config_free(l->reloaded);
         free(l->reloaded);
     }
+    if (l->clock >= 0)
+        close(l->clock);
     close(l->signals);
     close(l->epoll);
 }
@@ -548,11 +595,11 @@ int loop_run(const char *path, const struct config *config)
         .start_core = config->bridge,
         .signals = block_signals(),
         .epoll = epoll_create1(EPOLL_CLOEXEC),
-        .wall_ms = clock_ms(CLOCK_REALTIME) - clock_ms(CLOCK_MONOTONIC),
+        .clock = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC),
+        .wall_ms = wall_offset_ms(),
     };
-    l.start_ms = loop_now_ms(&l);
     if (getrandom(&l.start_core.seed, sizeof(l.start_core.seed), 0) < 0)
-        l.start_core.seed = l.start_ms;
+        l.start_core.seed = clock_ms(CLOCK_REALTIME);
     l.core = &l.start_core;
     l.alive_ms = notify_alive_ms();
     log_level(config->log);

@@ -43,7 +43,9 @@ struct loop {
     size_t memory_size;
     int epoll;
     int signals;
-    uint64_t wall_ms;  /* wall clock minus monotonic clock at start */
+    int clock;         /* readable when somebody sets the wall clock */
+    int64_t wall_ms;   /* wall clock minus monotonic clock, as far as we know */
+    uint64_t own_ms;   /* of loop_now_ms(), less the monotonic clock */
     uint64_t start_ms; /* when the program started */
     bool stopping;
     uint64_t stop_by_ms;

@@ -86,6 +86,9 @@
  *       next_seq   a number that no ticket ever handed over reaches; moved
  *                  ahead in steps, so that it costs no write per message
  *       created_ms when the file was made
+ *       own_ms, wall_ms, boot_ms, boot: a moment by all clocks (timeline.h): written
+ *                  when the wall clock is set, at the end, and with a commit when
+ *                  the last one is a minute old. A file may be without them
  *   message(queue, seq, session, received_ms, expires_ms, qos, flags, mid,
  *           class, link, topic TEXT, payload BLOB, crc)   PRIMARY KEY (queue, seq) WITHOUT ROWID
  *       queue: bridge.h; the ones below 2147483648, but for 0, go to sensors
@@ -192,6 +195,11 @@ void store_close(struct store *s);
  * are skipped. What fn gets is borrowed for the call. */
 typedef void store_record_fn(void *ctx, const struct bridge_event *event);
 uint64_t store_replay(struct store *s, store_record_fn *fn, void *ctx);
+
+/* The bridge's own time, by which all times in the store are (timeline.h). Any thread. */
+uint64_t store_own_ms(const struct store *s);
+/* The wall clock was set: what the store knows of it is written anew. */
+void store_clock_was_set(struct store *s);
 
 /* ---- flights: see above ---- */
 

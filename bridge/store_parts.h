@@ -34,6 +34,7 @@ struct store {
     char path_wal[STORE_PATH_BYTES];
     uint32_t lazy_ms;
     uint64_t max_bytes;
+    uint64_t own_ms; /* the bridge's own time less the monotonic clock; set when it is opened */
     int lock_fd;
     int event_fd;
     pthread_t thread;
@@ -62,7 +63,8 @@ struct store {
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     bool stop;
-    bool begun;              /* store_flush() was called: until then the file is the caller's */
+    bool begun; /* store_flush() was called: until then the file is the caller's */
+    bool clock_was_set;
     bool sleeping;           /* the thread waits for `wake` */
     uint64_t handed;         /* the highest ticket handed over; only the loop writes it */
     struct store_box box;    /* the memory of turn, ready and what is being committed */
@@ -118,6 +120,9 @@ enum store_outcome store_file_fetch(struct store *s, const struct store_op *op,
                                     struct store_answer **out);
 
 uint64_t store_file_bytes(const struct store *s);
+
+/* Writes what all clocks say now; if that fails it goes with the next commit. */
+void store_file_mark(struct store *s);
 
 /* Whether a few messages would fit; and whether the reserve is used up. */
 bool store_file_has_room(struct store *s);

@@ -283,9 +283,13 @@ static int attempt(struct store *s, const struct store_batch *batch,
         rc = file_apply_flight(s, op);
     if (rc == SQLITE_OK)
         rc = reserve(s, last, &reserved);
+    if (rc == SQLITE_OK)
+        rc = file_mark_in_turn(s);
     rc = file_end_transaction(s, rc);
-    if (rc != SQLITE_OK)
+    if (rc != SQLITE_OK) {
+        s->file->marked_ms = 0; /* the mark may have been in it */
         return rc;
+    }
 
     const uint64_t took_us = now_us() - started_us;
     s->file->reserved = reserved;

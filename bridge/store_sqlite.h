@@ -3,6 +3,7 @@
  * store_sqlite_rows.c     statements, and rows with their crc
  * store_sqlite_file.c     opening, limits, closing
  * store_sqlite_room.c     what the disk has room for, and the reserve
+ * store_sqlite_clock.c    the mark of the bridge's own time
  * store_sqlite_recover.c  a damaged file: copying what is sound, setting it aside
  * store_sqlite_replay.c   what is handed back at start
  * store_sqlite.c          transactions and FETCH
@@ -74,6 +75,7 @@ struct store_file {
     bool wal_whole;           /* it has that size */
     bool reserve_whole;       /* the reserve is there */
     int reserve_fd;           /* -1: there cannot be one */
+    uint64_t marked_ms;       /* by the monotonic clock, when the mark was written; 0: it was not */
     uint64_t damaged_in_turn; /* rows moved in the transaction that is open */
     uint64_t written_in_turn;
 };
@@ -194,6 +196,15 @@ bool file_recover_now(struct store *s);
 /* Ends a transaction by the result so far, and counts what it has moved. */
 int file_end_transaction(struct store *s, int rc);
 void file_count_damaged(struct store *s, const char *where);
+
+/* ---- store_sqlite_clock.c ---------------------------------------------------------- */
+
+extern const char *const db_marks[4]; /* keys in meta */
+
+/* Where the bridge's own time goes on; and its mark, within a
+ * transaction, when one is due. */
+void file_resume_time(struct store *s);
+int file_mark_in_turn(struct store *s);
 
 /* Moves damaged rows, in a transaction of its own. */
 int file_move_messages(struct store *s, const struct key *damaged, size_t count);

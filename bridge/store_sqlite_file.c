@@ -306,6 +306,7 @@ enum store_fault store_file_open(struct store *s, char *why, size_t why_size)
     }
     shrink(s);
     find_next_ticket(s);
+    file_resume_time(s);
     file_checkpoint(s);
     file_room_keep(s);
     return STORE_OK;
@@ -316,6 +317,7 @@ void store_file_close(struct store *s)
     /* The numbers that were only reserved need not be skipped. */
     if (s->file->db.handle != NULL) {
         db_put_meta(&s->file->db, "next_seq", s->handed + 1);
+        store_file_mark(s);
         if (db_is_full(&s->file->db, file_checkpoint(s)))
             file_room_give(s);
     }

@@ -187,6 +187,11 @@ static int copy_all(struct copy *c)
         if (db_get_meta(c->from, "next_seq", &next) != SQLITE_OK)
             next = 0;
     }
+    for (size_t i = 0; rc == SQLITE_OK && meta != NULL && i < 4; i++) {
+        uint64_t value;
+        if (db_get_meta(c->from, db_marks[i], &value) == SQLITE_OK)
+            rc = db_put_meta(c->to, db_marks[i], value);
+    }
     if (next <= c->highest)
         next = db_next_after_loss(c->highest);
     if (rc == SQLITE_OK)

@@ -420,7 +420,12 @@ static void *serve(void *arg)
         const bool owing = s->kept.first != NULL || s->kept.last_ticket > s->reported ||
                            (s->flights.first != NULL && s->ready.first == NULL);
 
-        if (may_begin(s, now)) {
+        if (s->clock_was_set) {
+            s->clock_was_set = false;
+            pthread_mutex_unlock(&s->mutex);
+            store_file_mark(s);
+            pthread_mutex_lock(&s->mutex);
+        } else if (may_begin(s, now)) {
             struct store_batch *batch = pop_ready(s);
             const bool last = s->stop && s->ready.first == NULL;
             struct store_flights flights = take_flights(s);
@@ -569,6 +574,20 @@ void store_flush(struct store *s)
     s->turn_joins = false;
     s->turn_refused = false;
     if (wake && s->sleeping)
+        pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+uint64_t store_own_ms(const struct store *s)
+{
+    return s->own_ms + store_now_ms(CLOCK_MONOTONIC);
+}
+
+void store_clock_was_set(struct store *s)
+{
+    pthread_mutex_lock(&s->mutex);
+    s->clock_was_set = true;
+    if (s->sleeping)
         pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->mutex);
 }

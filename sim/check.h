@@ -25,6 +25,8 @@
  *              longer than the link takes; queues and memory within their limits;
  *              QoS 2 is published only when it is durable; the bridge takes no share
  *              of a group's messages.
+ *  age         No message expires before the shortest age that is configured can
+ *              have passed, whatever the wall clock did.
  *  restart     Sends no frame.
  *  ids         A device gets a message by a topic id that it has been told only.
  *  topic       Every message arrives under the topic it was published under.

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bridge/timeline.h"
+
 #define STOP_WAIT_US  SIM_S /* as in the daemon: for what is undecided at the broker */
 #define TURNS_MAX     10000 /* at one moment; more means that the deadline does not move */
 #define CLEAN_STOP_US (10 * SIM_MS)
@@ -26,8 +28,9 @@ struct sim_gateway {
     struct bridge *bridge;
     void *memory;
     size_t memory_size;
-    uint64_t wall_ms;      /* of the world's beginning, for the running bridge */
-    uint64_t next_wall_ms; /* and for the next one */
+    uint64_t own_ms;           /* the bridge's own time at the world's beginning */
+    uint64_t wall_ms;          /* the wall clock's, at the same moment */
+    struct timeline_mark mark; /* as the disk has it */
     uint64_t steps;
     uint64_t turn_us; /* when the last turn ended, and how many did at that moment */
     uint32_t turns;
@@ -46,7 +49,13 @@ struct sim_gateway {
 
 static uint64_t now_ms(const struct sim_gateway *g)
 {
-    return g->wall_ms + sim_now(g->world) / SIM_MS;
+    return g->own_ms + sim_now(g->world) / SIM_MS;
+}
+
+static struct timeline_mark all_clocks(const struct sim_gateway *g)
+{
+    return (struct timeline_mark){.own_ms = now_ms(g),
+                                  .wall_ms = g->wall_ms + sim_now(g->world) / SIM_MS};
 }
 
 /* ---- what the core says ------------------------------------------------------------ */
@@ -191,7 +200,7 @@ static void set_deadline(struct sim_gateway *g)
         sim_timer_stop(g->world, &g->deadline);
     else
         sim_timer_set(g->world, &g->deadline,
-                      due_ms <= g->wall_ms ? 0 : (due_ms - g->wall_ms) * SIM_MS);
+                      due_ms <= g->own_ms ? 0 : (due_ms - g->own_ms) * SIM_MS);
 }
 
 /* As the loop does it: timers, then the disk gets what has come together. */
@@ -224,7 +233,9 @@ void sim_gateway_start(struct sim_gateway *g)
 {
     if (g->bridge != NULL)
         return;
-    g->wall_ms = g->next_wall_ms;
+    const struct timeline_mark today = all_clocks(g);
+    g->own_ms = timeline_resume(&g->mark, &today) - sim_now(g->world) / SIM_MS;
+    g->mark = all_clocks(g);
     g->config.seed = sim_random_next(&g->random);
     g->memory = sim_memory(g->memory_size);
     g->bridge = bridge_init(g->memory, g->memory_size, &g->config, emit, g);
@@ -256,6 +267,8 @@ static void go_down(struct sim_gateway *g, bool clean, uint64_t down_us)
     g->memory = NULL;
     g->bridge = NULL;
     g->cutting = false;
+    if (clean)
+        g->mark = all_clocks(g);
     sim_timer_stop(g->world, &g->turn);
     sim_timer_stop(g->world, &g->deadline);
     sim_timer_stop(g->world, &g->stop);
@@ -302,7 +315,9 @@ void sim_gateway_stop(struct sim_gateway *g, uint64_t down_us)
 
 void sim_gateway_step_clock(struct sim_gateway *g, int64_t ms)
 {
-    g->next_wall_ms = (uint64_t)((int64_t)g->next_wall_ms + ms);
+    g->wall_ms = (uint64_t)((int64_t)g->wall_ms + ms);
+    if (g->bridge != NULL)
+        g->mark = all_clocks(g);
 }
 
 struct sim_gateway *sim_gateway_open(struct sim_world *w, struct sim_trace *trace, uint64_t seed,
@@ -314,7 +329,7 @@ struct sim_gateway *sim_gateway_open(struct sim_world *w, struct sim_trace *trac
     g->options = *o;
     g->config = *o->config;
     g->memory_size = bridge_memory_usual(&g->config);
-    g->next_wall_ms = SIM_START_MS;
+    g->wall_ms = SIM_START_MS;
     g->turn = (struct sim_timer){.fn = turn_ends, .ctx = g};
     g->deadline = (struct sim_timer){.fn = turn_ends, .ctx = g};
     g->start = (struct sim_timer){.fn = starts, .ctx = g};

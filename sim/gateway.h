@@ -5,8 +5,10 @@
  * carries out what the core says against a model of each. All that happens at
  * one moment is one turn of the loop.
  *
- * The wall clock begins at a fixed date (SIM_START_MS). It may be stepped, which
- * a running bridge does not notice and the next one does.
+ * The wall clock begins at a fixed date (SIM_START_MS) and may be stepped. The
+ * bridge's own time goes on as bridge/timeline.h says, from a mark that was written
+ * at its start, at its end, and when the clock was stepped while it ran. As if the
+ * machine were started anew each time: the clocks at both ends are all that is known.
  */
 #ifndef SIM_GATEWAY_H
 #define SIM_GATEWAY_H
@@ -61,7 +63,7 @@ void sim_gateway_kill_at(struct sim_gateway *g, uint64_t operation, uint64_t dow
 /* A clean stop: SIGTERM, and up to a second for what is undecided. */
 void sim_gateway_stop(struct sim_gateway *g, uint64_t down_us);
 
-/* Takes effect with the next start. */
+/* The wall clock is set forward or back. */
 void sim_gateway_step_clock(struct sim_gateway *g, int64_t ms);
 
 /* Feeds an event as if it had happened; for filters. */
