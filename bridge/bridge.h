@@ -439,13 +439,15 @@ struct bridge_config {
     uint32_t expire_clean_s; /* a clean one, without supervision: else it ends with the client */
     uint32_t expire_unreturned_s; /* of somebody who came once and left nothing */
     uint32_t expire_persistent_s; /* of anybody else */
-    uint16_t max_client_id;       /* octets */
-    uint16_t max_topic_levels;    /* of what sensors publish to and subscribe to */
-    const char *dollar_topics;    /* first levels, see dollar.h; NULL: none */
-    uint16_t max_keepalive_s;     /* for those who want more, or none; 0: no limit */
-    uint16_t tolerance_percent;   /* of silence beyond what a client said; 0: as in 7.2 */
-    uint32_t qos0_backlog;        /* QoS 0 messages kept in memory while the broker is away */
-    uint32_t reconnect_min_ms;    /* back-off towards the broker */
+    uint32_t max_new_clients;   /* names that are new, from one address in a minute; 0: no limit */
+    uint32_t max_writes;        /* that one client may cause in ten minutes; 0: no limit */
+    uint16_t max_client_id;     /* octets */
+    uint16_t max_topic_levels;  /* of what sensors publish to and subscribe to */
+    const char *dollar_topics;  /* first levels, see dollar.h; NULL: none */
+    uint16_t max_keepalive_s;   /* for those who want more, or none; 0: no limit */
+    uint16_t tolerance_percent; /* of silence beyond what a client said; 0: as in 7.2 */
+    uint32_t qos0_backlog;      /* QoS 0 messages kept in memory while the broker is away */
+    uint32_t reconnect_min_ms;  /* back-off towards the broker */
     uint32_t reconnect_max_ms;
     uint32_t awake_messages;  /* given to a sleeper per wake; 0: all */
     uint32_t awake_s;         /* after which it is given no more in this wake; 0: never */
@@ -488,7 +490,8 @@ size_t bridge_memory_usual(const struct bridge_config *config);
  *
  * Only these may differ: gateway_id, standby, ack_stored, broker_ack_stored,
  * connect_offline, outage_disconnect_s, max_subscriptions, max_queue and max_backlog
- * with their octets and ages, expire_..., live_share, max_client_id, max_topic_levels, dollar_topics, tolerance_percent,
+ * with their octets and ages, expire_..., live_share, max_new_clients, max_writes,
+ * max_client_id, max_topic_levels, dollar_topics, tolerance_percent,
  * qos0_backlog, reconnect_min_ms, reconnect_max_ms, awake_messages, awake_s,
  * strict_sleep, register_short, predefined; and of a link retry_ms, retry_min_ms,
  * retry_max_ms, retries, qos_minus_one, roam, forwarders,

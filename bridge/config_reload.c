@@ -20,6 +20,8 @@ static const struct {
     {CONFIG_IN_BRIDGE, "expire_persistent_s"},
     {CONFIG_IN_BRIDGE, "expire_unreturned_s"},
     {CONFIG_IN_BRIDGE, "expire_clean_s"},
+    {CONFIG_IN_BRIDGE, "max_new_clients"},
+    {CONFIG_IN_BRIDGE, "max_writes"},
     {CONFIG_IN_BRIDGE, "max_client_id"},
     {CONFIG_IN_BRIDGE, "max_topic_levels"},
     {CONFIG_IN_BRIDGE, "dollar_topics"},

@@ -23,7 +23,8 @@ static void refuse(struct bridge *b, const struct peer *peer, struct sn_bytes cl
                    uint8_t code, const char *why)
 {
     bridge_note_at(b, BRIDGE_NOTE_CLIENT_REFUSED, peer->link, client_id, sn_bytes_text(why), code);
-    air_answer(b, peer, &(struct sn_packet){.type = SN_CONNACK, .code = code});
+    if (air_may_refuse(b, peer))
+        air_answer(b, peer, &(struct sn_packet){.type = SN_CONNACK, .code = code});
 }
 
 /* A client that never got as far as a session on disk leaves nothing behind. */
@@ -174,6 +175,23 @@ static bool is_admitted(struct bridge *b, const struct session *s)
     return false;
 }
 
+/* What there is not enough of for this CONNECT; NULL: all of it is there. The session may be
+ * NULL. */
+static const char *shortage(struct bridge *b, const struct peer *peer, struct sn_bytes id,
+                            struct session *s)
+{
+    if (!is_admitted(b, s))
+        return "broker away";
+    if (!upstream_has_room(b, id, s)) {
+        bridge_note_at(b, BRIDGE_NOTE_CONNECTION_LIMIT, peer->link, id, sn_bytes(NULL, 0),
+                       b->status.connections);
+        return "limit";
+    }
+    if (s == NULL)
+        return budget_new_client(b, peer) ? NULL : "max_new_clients";
+    return s->pending != NULL || budget_write(b, s) ? NULL : "max_writes";
+}
+
 void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_packet *p,
                    enum sn_fault fault)
 {
@@ -193,14 +211,9 @@ void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_pa
     if (s != NULL && clients_is_at(s, peer) && as_before &&
         (s->dialogue == DIALOGUE_STORING || s->dialogue == DIALOGUE_BROKER))
         return; /* repeated; CONNACK is on its way */
-    if (!is_admitted(b, s)) {
-        refuse(b, peer, id, SN_CONGESTION, "broker away");
-        return;
-    }
-    if (!upstream_has_room(b, id, s)) {
-        bridge_note_at(b, BRIDGE_NOTE_CONNECTION_LIMIT, peer->link, id, sn_bytes(NULL, 0),
-                       b->status.connections);
-        refuse(b, peer, id, SN_CONGESTION, "limit");
+    const char *const why = shortage(b, peer, id, s);
+    if (why != NULL) {
+        refuse(b, peer, id, SN_CONGESTION, why);
         return;
     }
     if (s == NULL && (s = clients_add(b, id, 0)) == NULL) {
@@ -334,6 +347,10 @@ void connect_will_update(struct bridge *b, struct session *s, const struct sn_pa
     const bool is_topic = p->type == SN_WILLTOPICUPD;
     const enum sn_type type = is_topic ? SN_WILLTOPICRESP : SN_WILLMSGRESP;
     uint64_t ticket;
+    if (!budget_write(b, s)) {
+        air_send(b, s, &(struct sn_packet){.type = type, .code = SN_CONGESTION}, AIR_ACK, false);
+        return;
+    }
     if (is_topic && (p->willtopic.empty || fault == SN_FAULT_EMPTY_TOPIC)) {
         clients_drop_will(b, s);
         ticket = erase_record(b, s, BRIDGE_RECORD_WILL, 0);
@@ -397,7 +414,8 @@ void connect_end(struct bridge *b, struct session *s, const struct sn_packet *p)
         bridge_note(b, BRIDGE_NOTE_CLIENT_DISCONNECTED, s, sn_bytes(NULL, 0), 0);
         upstream_end(b, s, ENDING_QUIETLY);
     }
-    const uint64_t ticket = save_session(b, s, false);
+    /* There is no way to refuse it: beyond its budget the disk need not hurry. */
+    const uint64_t ticket = save_session(b, s, !budget_write(b, s));
     session_reschedule(b, s);
     s->leaving = true;
     await_enter(b, place,

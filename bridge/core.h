@@ -18,6 +18,7 @@
  *   queue.c       messages in order: the head in memory, the rest on disk
  *   account.c     what became of messages, by class, link and client
  *   sweep.c       messages on the disk that have expired
+ *   budget.c      new clients and writes that one peer may cause
  *   expire.c      sessions that end by themselves, or make room for others
  *   outage.c      clients that are let go when the broker is away for long
  *   custody.c     the copies of a message until the disk has decided about all of them
@@ -263,6 +264,7 @@ struct session {
     bool on_disk;             /* a record of it was saved */
     bool returned;            /* it has come back since its first CONNECT */
     uint64_t saved_ms;        /* heard_ms as the disk has it */
+    uint64_t writes_full_ms;  /* see budget.c */
 
     /* topics and subscriptions */
     struct topic *asked; /* two rings, each with the topic that was used last in front */
@@ -537,6 +539,13 @@ struct sent_frame {
     uint64_t until_ms; /* it may come back before; 0: it has */
 };
 
+#define NEWCOMERS_PLACES 256 /* addresses that are remembered, each in its place by hash */
+
+struct newcomers {
+    uint32_t who;
+    uint64_t full_ms; /* see budget.c */
+};
+
 struct bridge_link {
     const struct bridge_link_config *config;
     uint8_t number;          /* in rows; stays the same over restarts */
@@ -607,6 +616,7 @@ struct bridge {
     uint32_t last_request;
 
     struct refusals refusals[AIR_REFUSALS_PLACES];
+    struct newcomers newcomers[NEWCOMERS_PLACES];
 
     struct await *await_first;
     struct await *await_last;
@@ -834,6 +844,12 @@ void upstream_settled(struct bridge *b, struct upstream *u);
 void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event *event);
 void upstream_down(struct bridge *b, struct upstream *u, const struct bridge_event *event);
 void upstream_due(struct bridge *b, struct upstream *u); /* its deadline has come */
+
+/* ---- budget.c -------------------------------------------------------------------- */
+
+/* Each takes one from a budget; false, and noted, when there is none left. */
+bool budget_new_client(struct bridge *b, const struct peer *peer);
+bool budget_write(struct bridge *b, struct session *s);
 
 /* ---- expire.c -------------------------------------------------------------------- */
 

@@ -305,6 +305,7 @@ static void grant(struct bridge *b, struct session *s, struct filter *f, const s
                                .mid = w->mid,
                                .tid = w->tid,
                                .qos = qos});
+    session_reschedule(b, s); /* one that has left holds something now */
 }
 
 /* Only what has been told to the device may be used towards it: the id of a name is
@@ -322,22 +323,36 @@ void subscribe_done(struct bridge *b, struct session *s, const struct await *a)
     downlink_pump(b, s);
 }
 
-void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet *p,
-                     enum sn_fault fault)
+/* Whether it is one to be served; else it has been answered, or the one that it repeats is. */
+static bool is_new(struct bridge *b, struct session *s, const struct sn_packet *p,
+                   enum sn_fault fault)
 {
     const uint16_t mid = p->subscribe.mid;
     if (fault != SN_OK) {
         refuse(b, s, mid,
                fault == SN_FAULT_RESERVED_TOPIC_ID ? SN_INVALID_TOPIC_ID : SN_NOT_SUPPORTED,
                sn_fault_name(fault));
-        return;
+        return false;
     }
     if (s->subscribing != SUBSCRIBING_NOT)
-        return; /* repeated, or against the rules (6.9): the first one is answered */
+        return false; /* repeated, or against the rules (6.9): the first one is answered */
     if (s->subscribe_mid == mid && p->subscribe.dup) {
         suback(b, s, mid, s->subscribe_tid, s->subscribe_qos, SN_ACCEPTED);
-        return;
+        return false;
     }
+    if (!budget_write(b, s)) {
+        refuse(b, s, mid, SN_CONGESTION, "max_writes");
+        return false;
+    }
+    return true;
+}
+
+void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet *p,
+                     enum sn_fault fault)
+{
+    const uint16_t mid = p->subscribe.mid;
+    if (!is_new(b, s, p, fault))
+        return;
     uint8_t code;
     struct name *name = subject(b, s, p, &code);
     if (name == NULL) {
@@ -469,7 +484,7 @@ void unsubscribe_frame(struct bridge *b, struct session *s, const struct sn_pack
                  false);
         return;
     }
-    struct await *place = await_take(b);
+    struct await *place = budget_write(b, s) ? await_take(b) : NULL;
     if (place == NULL)
         return; /* the client repeats it */
     const uint64_t ticket = erase_record(b, s, BRIDGE_RECORD_FILTER, sub->key);

@@ -153,7 +153,9 @@ void uplink_register(struct bridge *b, struct session *s, const struct sn_packet
         return;
     }
     struct name *name = name_take(b, p->reg.name);
-    struct topic *t = name == NULL ? NULL : topics_take(b, s, name, true);
+    const bool may_be =
+        name != NULL && (topics_find_name(b, s, name) != NULL || budget_write(b, s));
+    struct topic *t = may_be ? topics_take(b, s, name, true) : NULL;
     name_put(b, name);
     if (t == NULL) {
         regack(b, s, 0, p->reg.mid, SN_CONGESTION);

@@ -779,6 +779,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     o.config.max_topic_levels = how & 128 ? 3 : 64;
     o.config.dollar_topics = how & 128 ? "$s" : "$SYS";
     o.config.tolerance_percent = how & 1 ? 5 : 0;
+    o.config.max_new_clients = how & 16 ? 10 : 0;
+    o.config.max_writes = how & 32 ? 20 : 0;
+    o.config.max_topics = how & 1 ? 3 : 6;
+    o.config.expire_clean_s = o.config.expire_persistent_s = how & 2 ? 300 : 0;
+    o.config.expire_unreturned_s = how & 2 ? 100 : 0;
     o.config.outage_disconnect_s = how & 2 ? 30 : 0;
     o.config.connect_offline = how & 64 ? BRIDGE_OFFLINE_KNOWN : BRIDGE_OFFLINE_ALL;
     o.config.classes = classes;

@@ -348,6 +348,34 @@ static void who_holds_something_makes_no_room(void **state)
             "    d < CONNACK code=congestion\n");
 }
 
+/* The broker answers when the client has left. */
+static void a_subscription_that_is_granted_late_is_held_as_well(void **state)
+{
+    struct rig *r = *state;
+    reconnect(r, "a", false);
+    play(r, "a > SUBSCRIBE qos=1 mid=1 name='t/+'\n"
+            "    subscribe 1 qos=1 t/+ retained\n"
+            "a > DISCONNECT\n"
+            "    * CLIENT_DISCONNECTED a\n"
+            "    save session 1\n"
+            "stored\n"
+            "    a < DISCONNECT\n"
+            "subscribed 1 1\n"
+            "    save filter 1 1 qos=1 t/+\n"
+            "stored\n"
+            "    a < SUBACK qos=1 tid=0 mid=1 code=accepted\n");
+    reconnect(r, "b", false);
+    reconnect(r, "c", false);
+    play(r, "d > CONNECT client_id='d'\n"
+            "    * CLIENT_LIMIT d\n"
+            "    * CLIENT_REFUSED d: limit\n"
+            "    d < CONNACK code=congestion\n");
+    leave(r, "b");
+    leave(r, "c");
+    rig_pass(r, 3 * HOUR);
+    assert_int_equal(clients(r), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -362,6 +390,7 @@ int main(void)
         TEST(a_session_with_a_connection_of_its_own_ends_at_the_broker_too),
         TEST(at_max_clients_who_was_silent_for_longest_makes_room),
         TEST(who_holds_something_makes_no_room),
+        TEST(a_subscription_that_is_granted_late_is_held_as_well),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
