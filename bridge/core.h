@@ -643,6 +643,14 @@ struct bridge {
 uint64_t bridge_next_seq(struct bridge *b);
 uint32_t bridge_random(struct bridge *b, uint32_t below);
 
+/* Messages that wait, subscriptions and topic ids that are asked for are not to take the
+ * memory that sessions and exchanges need: the last quarter is for those, and for what
+ * FETCH brings. */
+static inline bool bridge_is_memory_short(const struct bridge *b)
+{
+    return arena_used(&b->arena) / 3 > b->arena.page_count * ARENA_PAGE / 4;
+}
+
 /* Emits and counts a note. s may be NULL. */
 void bridge_note(struct bridge *b, enum bridge_note note, const struct session *s,
                  struct sn_bytes detail, uint64_t number);

@@ -99,13 +99,6 @@ static void make_room(struct bridge *b, struct queue *q)
             q->next_out = m;
 }
 
-/* Messages that wait are not to take the memory that sessions and exchanges need:
- * the last quarter is for those, and for what FETCH brings. */
-static bool is_memory_short(const struct bridge *b)
-{
-    return arena_used(&b->arena) / 3 > b->arena.page_count * ARENA_PAGE / 4;
-}
-
 struct message *queue_append(struct bridge *b, struct queue *q, const struct bridge_message *from,
                              uint32_t memory_max, bool lazy)
 {
@@ -121,7 +114,7 @@ struct message *queue_append(struct bridge *b, struct queue *q, const struct bri
             return NULL;
         }
     }
-    struct message *m = is_memory_short(b) ? NULL : copy(b, q, from);
+    struct message *m = bridge_is_memory_short(b) ? NULL : copy(b, q, from);
     if (m != NULL)
         link_message(q, m);
     else if (store) {

@@ -347,6 +347,23 @@ static bool is_new(struct bridge *b, struct session *s, const struct sn_packet *
     return true;
 }
 
+/* What there is not enough of for this subscription; NULL: nothing, or it is there already. */
+static const char *shortage(struct bridge *b, const struct session *s, const struct filter *f,
+                            const struct name *name)
+{
+    if (f != NULL && find(s, f) != NULL)
+        return NULL;
+    if (s->subscription_count >= b->config->max_subscriptions) {
+        bridge_note(b, BRIDGE_NOTE_SUBSCRIPTION_LIMIT, s, name_bytes(name), s->subscription_count);
+        return "limit";
+    }
+    if (f == NULL || bridge_is_memory_short(b)) {
+        bridge_note(b, BRIDGE_NOTE_MEMORY_FULL, s, name_bytes(name), 0);
+        return "memory";
+    }
+    return NULL;
+}
+
 void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet *p,
                      enum sn_fault fault)
 {
@@ -367,13 +384,9 @@ void subscribe_frame(struct bridge *b, struct session *s, const struct sn_packet
     }
     struct filter *f = filter_take(b, upstream_of(b, s), name);
     struct waiting *w = arena_take(&b->arena, sizeof(*w));
-    const bool fits =
-        f != NULL && (find(s, f) != NULL || s->subscription_count < b->config->max_subscriptions);
-    if (w == NULL || !fits || !answer_id(b, s, p, name, &w->tid)) {
-        if (f != NULL && !fits)
-            bridge_note(b, BRIDGE_NOTE_SUBSCRIPTION_LIMIT, s, name_bytes(name),
-                        s->subscription_count);
-        refuse(b, s, mid, SN_CONGESTION, "limit");
+    const char *const why = w == NULL ? "memory" : shortage(b, s, f, name);
+    if (why != NULL || !answer_id(b, s, p, name, &w->tid)) {
+        refuse(b, s, mid, SN_CONGESTION, why != NULL ? why : "limit");
         arena_put(&b->arena, w);
         if (f != NULL)
             filter_trim(b, f);

@@ -142,6 +142,17 @@ void uplink_registered(struct bridge *b, struct session *s, uint16_t tid, uint16
     regack(b, s, tid, mid, SN_ACCEPTED);
 }
 
+/* Whether a name has its id already, or may take what an id costs. name NULL: it may not. */
+static bool has_room(struct bridge *b, struct session *s, const struct name *name)
+{
+    if (name != NULL && topics_find_name(b, s, name) != NULL)
+        return true;
+    if (name != NULL && !bridge_is_memory_short(b))
+        return budget_write(b, s);
+    bridge_note(b, BRIDGE_NOTE_MEMORY_FULL, s, name_bytes(name), 0);
+    return false;
+}
+
 void uplink_register(struct bridge *b, struct session *s, const struct sn_packet *p,
                      enum sn_fault fault)
 {
@@ -153,9 +164,7 @@ void uplink_register(struct bridge *b, struct session *s, const struct sn_packet
         return;
     }
     struct name *name = name_take(b, p->reg.name);
-    const bool may_be =
-        name != NULL && (topics_find_name(b, s, name) != NULL || budget_write(b, s));
-    struct topic *t = may_be ? topics_take(b, s, name, true) : NULL;
+    struct topic *t = has_room(b, s, name) ? topics_take(b, s, name, true) : NULL;
     name_put(b, name);
     if (t == NULL) {
         regack(b, s, 0, p->reg.mid, SN_CONGESTION);

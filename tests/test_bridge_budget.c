@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "bridge/core.h"
 #include "tests/bridge_rig.h"
 
 static int begin(void **state)
@@ -185,6 +186,67 @@ static void the_budget_comes_back_with_the_time(void **state)
             "    a < CONNACK code=congestion\n");
 }
 
+/* ---- memory -------------------------------------------------------------------- */
+
+/* Three quarters of the memory are taken by messages that wait. */
+static int begin_full(void **state)
+{
+    struct rig_options o;
+    rig_defaults(&o);
+    o.links[0].frame_max = 65000;
+    o.config.qos0_backlog = o.config.max_live = 100000;
+    o.config.max_backlog = 100000;
+    struct rig *r = *state = rig_new(&o);
+    static const uint8_t data[60000];
+    rig_broker_up(r, false, 50, 2);
+    rig_conn_down(r, 0, 0);
+    reconnect(r, "a", "a");
+    play(r, "a > REGISTER mid=1 name='t'\n"
+            "    save topic 1 1 t\n"
+            "stored\n"
+            "    a < REGACK tid=1 mid=1 code=accepted\n"
+            "a > SUBSCRIBE qos=0 mid=2 name='t/#'\n"
+            "    save filter 1 1 qos=0 t/#\n"
+            "stored\n"
+            "    a < SUBACK qos=0 tid=0 mid=2 code=accepted\n");
+    while (!bridge_is_memory_short(rig_bridge(r)))
+        rig_frame(r, "a",
+                  &(struct sn_packet){.type = SN_PUBLISH,
+                                      .publish = {.kind = SN_TOPIC_PREDEFINED,
+                                                  .tid = 1,
+                                                  .data = sn_bytes(data, sizeof(data))}});
+    rig_skip(r);
+    return 0;
+}
+
+/* What is asked for and stays does not take the rest, which others need to be served at all. */
+static void subscriptions_and_ids_leave_memory_to_others(void **state)
+{
+    struct rig *r = *state;
+    play(r, "a > SUBSCRIBE qos=0 mid=3 name='u/#'\n"
+            "    * MEMORY_FULL a: u/#\n"
+            "    * SUBSCRIPTION_REFUSED a: memory\n"
+            "    a < SUBACK qos=0 tid=0 mid=3 code=congestion\n"
+            "a > REGISTER mid=4 name='u'\n"
+            "    * MEMORY_FULL a: u\n"
+            "    a < REGACK tid=0 mid=4 code=congestion\n"
+            "a > REGISTER mid=5 name='t'\n"
+            "    a < REGACK tid=1 mid=5 code=accepted\n"
+            "a > SUBSCRIBE qos=1 mid=6 name='t/#'\n"
+            "    save filter 1 1 qos=1 t/#\n"
+            "stored\n"
+            "    a < SUBACK qos=1 tid=0 mid=6 code=accepted\n"
+            "b > CONNECT client_id='b'\n"
+            "    save session 2\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED b\n"
+            "    b < CONNACK code=accepted\n"
+            "b > PUBLISH qos=1 predefined=1 mid=1 data='x'\n"
+            "    store 77 qos=1 pre/one 'x'\n"
+            "stored\n"
+            "    b < PUBACK tid=1 mid=1 code=accepted\n");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -195,6 +257,8 @@ int main(void)
         TEST(refusals_are_limited_too),
         TEST(writes_are_limited_for_each_client),
         TEST(the_budget_comes_back_with_the_time),
+        cmocka_unit_test_setup_teardown(subscriptions_and_ids_leave_memory_to_others, begin_full,
+                                        end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

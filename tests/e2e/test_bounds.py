@@ -151,6 +151,28 @@ def test_memory_stays_below_its_limit_whatever_waits(env):
     assert up["delivered"] + up["dropped"] == up["accepted"] and up["delivered"] >= 3001, up
 
 
+def test_subscriptions_of_many_levels_leave_memory_to_others(env):
+    port = free_port(socket.SOCK_DGRAM)
+    bridge = env.bridge(env.config(env.broker(), udp_link(port)))
+    bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
+    empty = bridge.status()["memory_used"]
+    devices = [mqttsn.Device(port, "deep%d" % number) for number in range(7)]
+    for device in devices:
+        device.connect()
+    for levels, code in ((1380, mqttsn.NOT_SUPPORTED), (64, mqttsn.ACCEPTED)):
+        for number in range(63):
+            for device in devices:
+                first = "%s-%d-%d" % (device.client, levels, number)
+                mid = device.next_mid()
+                frame = mqttsn.subscribe(mid, first + "/" * (levels - 1))
+                assert device.ask(frame, "SUBACK", mid)["code"] == code
+        status = bridge.status()
+        if code != mqttsn.ACCEPTED:
+            assert status["memory_used"] - empty < 100000, status
+    assert status["subscriptions"] == 441, status
+    assert status["memory_used"] - empty < status["memory_size"] / 8, status
+
+
 def test_a_client_that_never_acknowledges_fills_its_own_queue_only(env):
     port = free_port(socket.SOCK_DGRAM)
     broker = env.broker()
