@@ -106,7 +106,8 @@ def fill_and_drain(env, qos, size_mb, others=False):
             assert set(everything) <= set(seen), "lost, though it was acknowledged"
             assert len(set(seen) - set(everything)) <= 3, "came, though it was refused"
             copies = len(seen) - len(set(seen))
-            assert copies == 0, (copies, len(everything))
+            # At QoS 1 what was under way, two windows at most, and not the whole of a disk.
+            assert copies <= (0 if qos == 2 else 200), (copies, len(everything))
             bridge.stop()
         finally:
             bridge.kill()
