@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bridge/classes.h"
 #include "mqttsn/topic.h"
 #include "sim/check_claims.h"
 #include "sim/check_flows.h"
@@ -160,7 +161,7 @@ static void publishes(struct sim_check *c, const struct sim_record *r)
     if (!sim_flows_read(&c->flows, r->message->payload, &party, &number))
         return;
     *sim_flags_at(&c->flows.parties[party].sent, number) |= r->message->qos & SIM_SENT_QOS;
-    sim_party_makes(&c->flows.parties[party], number, r->message->topic, r->at_us);
+    sim_party_makes(&c->flows.parties[party], number, r->message->topic);
 }
 
 static uint8_t *sent_flags(struct sim_check *c, const struct sim_message *m)
@@ -174,6 +175,9 @@ static uint8_t *sent_flags(struct sim_check *c, const struct sim_message *m)
 
 static void device_accepted(struct sim_check *c, const struct sim_record *r)
 {
+    struct sim_party *alike = sim_flows_alike(&c->flows, r->message->payload);
+    if (alike != NULL)
+        alike->alike_accepted += r->message->qos > 0;
     uint8_t *flags = sent_flags(c, r->message);
     if (flags == NULL || (*flags & SIM_SENT_QOS) == 0)
         return;
@@ -266,7 +270,7 @@ static void broker_sends(struct sim_check *c, const struct sim_record *r)
     uint32_t party;
     uint64_t number;
     if (sim_flows_read(&c->flows, r->message->payload, &party, &number))
-        sim_party_makes(&c->flows.parties[party], number, r->message->topic, r->at_us);
+        sim_party_makes(&c->flows.parties[party], number, r->message->topic);
 }
 
 static void check_topic(struct sim_check *c, const struct sim_record *r, uint32_t party,
@@ -279,10 +283,19 @@ static void check_topic(struct sim_check *c, const struct sim_record *r, uint32_
                            (const char *)r->message->topic.data);
 }
 
+/* Its class may bring new messages before those that wait. */
+static bool is_live(const struct sim_check *c, struct sn_bytes topic)
+{
+    return classes_at(c->config, classes_match(c->config, topic))->live;
+}
+
 static void broker_has(struct sim_check *c, const struct sim_record *r)
 {
     uint32_t party;
     uint64_t number;
+    struct sim_party *alike = sim_flows_alike(&c->flows, r->message->payload);
+    if (alike != NULL)
+        alike->alike_arrived += r->message->qos > 0;
     if (!sim_flows_read(&c->flows, r->message->payload, &party, &number))
         return;
     check_topic(c, r, party, number, "the broker");
@@ -299,7 +312,8 @@ static void broker_has(struct sim_check *c, const struct sim_record *r)
     }
     *flags |= SIM_SENT_ARRIVED;
     c->figures.arrived++;
-    if (qos > 0 && !sim_order_holds(sender->order, r->message->topic, qos, number))
+    if (qos > 0 && !is_live(c, r->message->topic) &&
+        !sim_order_holds(sender->order, r->message->topic, qos, number))
         sim_claims_violate(&c->claims, r->at_us,
                            "order: %s:%" PRIu64 " comes to the broker after a later one",
                            name_of(c, party), number);
@@ -818,6 +832,14 @@ static void check_sent(struct sim_check *c, uint64_t at_us)
                                    "the broker",
                                    name_of(c, i), n);
         }
+    }
+    for (uint32_t i = 0; i < c->flows.names.count; i++) {
+        const struct sim_party *p = &c->flows.parties[i];
+        if (p->alike_accepted > p->alike_arrived + excused)
+            sim_claims_violate(&c->claims, at_us,
+                               "arrival: %" PRIu64 " of %s that are alike were acknowledged, and "
+                               "%" PRIu64 " have come to the broker",
+                               p->alike_accepted, name_of(c, i), p->alike_arrived);
     }
 }
 

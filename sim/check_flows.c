@@ -16,7 +16,7 @@ void sim_flows_close(struct sim_flows *f)
             free(p->filters[k]);
         free(p->inboxes);
         free(p->sent.flags);
-        free(p->made);
+        free(p->topics);
     }
     free(f->parties);
     sim_names_close(&f->names);
@@ -53,28 +53,44 @@ bool sim_flows_read(struct sim_flows *f, struct sn_bytes payload, uint32_t *part
     return *party != SIM_NAMES_NONE && value > 0 && value < UINT32_MAX;
 }
 
+struct sim_party *sim_flows_alike(struct sim_flows *f, struct sn_bytes payload)
+{
+    static const char mark[] = "=same";
+    char name[32];
+    size_t len = 0;
+    while (len < payload.len && len < sizeof(name) - 1 && payload.data[len] != '=') {
+        name[len] = (char)payload.data[len];
+        len++;
+    }
+    name[len] = '\0';
+    if (payload.len - len < sizeof(mark) - 1 ||
+        memcmp(payload.data + len, mark, sizeof(mark) - 1) != 0)
+        return NULL;
+    const uint32_t party = sim_names_find(&f->names, name);
+    return party == SIM_NAMES_NONE ? NULL : &f->parties[party];
+}
+
 static uint32_t topic_hash(struct sn_bytes topic)
 {
     return (uint32_t)sim_recent_key(1, topic) | 1;
 }
 
-void sim_party_makes(struct sim_party *p, uint64_t number, struct sn_bytes topic, uint64_t at_us)
+void sim_party_makes(struct sim_party *p, uint64_t number, struct sn_bytes topic)
 {
-    if (number >= p->made_size) {
+    if (number >= p->topics_size) {
         const uint64_t size = 2 * number + 64;
-        p->made = sim_more_memory(p->made, size * sizeof(*p->made));
-        memset(p->made + p->made_size, 0, (size - p->made_size) * sizeof(*p->made));
-        p->made_size = size;
+        p->topics = sim_more_memory(p->topics, size * sizeof(*p->topics));
+        memset(p->topics + p->topics_size, 0, (size - p->topics_size) * sizeof(*p->topics));
+        p->topics_size = size;
     }
-    if (p->made[number].topic == 0)
-        p->made[number] =
-            (struct sim_made){.at_s = (uint32_t)(at_us / SIM_S), .topic = topic_hash(topic)};
+    if (p->topics[number] == 0)
+        p->topics[number] = topic_hash(topic);
 }
 
 bool sim_party_made(const struct sim_party *p, uint64_t number, struct sn_bytes topic)
 {
-    return number >= p->made_size || p->made[number].topic == 0 ||
-           p->made[number].topic == topic_hash(topic);
+    return number >= p->topics_size || p->topics[number] == 0 ||
+           p->topics[number] == topic_hash(topic);
 }
 
 uint8_t *sim_flags_at(struct sim_flags *f, uint64_t number)

@@ -50,16 +50,12 @@ struct sim_inbox {
     struct sim_order order[SIM_FLOW_TOPICS];
 };
 
-/* A message when it was made. */
-struct sim_made {
-    uint32_t at_s;
-    uint32_t topic; /* hash; 0: not known */
-};
-
 struct sim_party {
+    uint64_t alike_accepted; /* of messages that are all the same: at QoS 1 and 2 */
+    uint64_t alike_arrived;
     struct sim_flags sent;
-    struct sim_made *made; /* by number */
-    uint64_t made_size;
+    uint32_t *topics; /* hashes, by number; 0: not known */
+    uint64_t topics_size;
     struct sim_order order[SIM_FLOW_TOPICS];
     struct {
         uint16_t mid;
@@ -90,8 +86,11 @@ struct sim_party *sim_flows_party(struct sim_flows *f, const char *name);
 bool sim_flows_read(struct sim_flows *f, struct sn_bytes payload, uint32_t *party,
                     uint64_t *number);
 
+/* Whose message it is, of those that are all alike; NULL: it is none of them. */
+struct sim_party *sim_flows_alike(struct sim_flows *f, struct sn_bytes payload);
+
 /* Its message `number` is made, under this topic, if it is not known already. */
-void sim_party_makes(struct sim_party *p, uint64_t number, struct sn_bytes topic, uint64_t at_us);
+void sim_party_makes(struct sim_party *p, uint64_t number, struct sn_bytes topic);
 
 /* Whether it comes under the topic that it was made with, as far as that is known. */
 bool sim_party_made(const struct sim_party *p, uint64_t number, struct sn_bytes topic);

@@ -1,7 +1,10 @@
 #include "sim/compose.h"
 
+#include <assert.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
+#include "sim/parameters.h"
 #include "sim/random.h"
 
 /* pace_s: about how often a device can publish there, with a dozen of them. */
@@ -55,13 +58,46 @@ static void compose_link(struct composer *c)
     c->links++;
 }
 
+/* Names at the bounds of what a topic may be: empty levels, the shortest, two octets
+ * (one letter among them), letters of two to four octets, the last that Unicode has, more
+ * levels than anybody wants, as long as a device can say, and names that are not for
+ * everybody. */
+static const char *const odd_names[] = {
+    "f0//t1",
+    "/f0/{n}",
+    "f0/{n}/",
+    "/",
+    "x",
+    "zz",
+    "\u00e9",
+    "f0/\u00e9\u20ac\U0001F321/{n}",
+    "f0/\U0010FFFD/{n}",
+    "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q/r/s/t/u/v/w/x/y/z/{n}",
+    "////////////////////////////////////////",
+    "f0/{n}/and-as-long-as-a-name-can-be-that-a-device-of-this-simulation-is-able-to-say-in-one-go",
+    "$$odd/{n}",
+    "$$SYS/broker/{n}",
+    "$$share/g/f0/{n}",
+};
+
+/* Some of them answer each other, or what commands are sent to. */
+static const char *const odd_filters[] = {
+    "cmd/+",     "+/all",  "cmd/all",   "+/+",     "own/+",           "own/{n}/#",       "own/#",
+    "/#",        "+/+/t1", "f0/{n}/t1", "$$SYS/#", "$$share/g/cmd/#", "$$share/h/own/+", "$$odd/#",
+    "a/b/+/d/#", "cmd//#", "\u00e9/#",  "zz",      "////////////#",   "gone/+",          "id=1",
+};
+
+#define ONE_OF(c, list) (list)[sim_random_below(&(c)->random, sizeof(list) / sizeof((list)[0]))]
+
 static void compose_publication(struct composer *c)
 {
     const uint64_t every = c->pace_s * pick(c, 1, 6);
-    fprintf(c->out,
-            "    publishes f%" PRIu32 "/{n}/t%" PRIu64 " qos %" PRIu64 " every %" PRIu64
-            "s..%" PRIu64 "s",
-            c->fleets, pick(c, 1, 3), pick(c, 0, 2), every, every * pick(c, 1, 3));
+    if (one_in(c, 6))
+        fprintf(c->out, "    publishes \"%s\"", ONE_OF(c, odd_names));
+    else
+        fprintf(c->out, "    publishes f%" PRIu32 "/{n}/t%" PRIu64, c->fleets, pick(c, 1, 3));
+    fprintf(c->out, " qos %" PRIu64 " every %" PRIu64 "s..%" PRIu64 "s", pick(c, 0, 2), every,
+            every * pick(c, 1, 3));
     if (one_in(c, 4))
         fprintf(c->out, " together");
     if (one_in(c, 4))
@@ -86,10 +122,15 @@ static void compose_fleet(struct composer *c)
         fprintf(c->out, "    subscribes cmd/# qos %" PRIu64 "\n", pick(c, 0, 2));
     if (one_in(c, 3))
         fprintf(c->out, "    subscribes own/{n} qos %" PRIu64 "\n", pick(c, 0, 2));
+    for (uint64_t i = one_in(c, 3) ? pick(c, 1, 2) : 0; i > 0; i--)
+        fprintf(c->out, "    subscribes \"%s\" qos %" PRIu64 "\n", ONE_OF(c, odd_filters),
+                pick(c, 0, 2));
     if (one_in(c, 3))
         fprintf(c->out, "    sleep %" PRIu64 "s\n", c->pace_s * pick(c, 5, 20));
     if (one_in(c, 4))
         fprintf(c->out, "    clean yes\n");
+    if (one_in(c, 10))
+        fprintf(c->out, "    alike yes\n");
     if (one_in(c, 4))
         fprintf(c->out, "    will gone/{name} lost qos %" PRIu64 "\n", pick(c, 0, 2));
     fprintf(c->out, "    keepalive %" PRIu64 "s  outbox %" PRIu64 "  start %" PRIu32 "s\n",
@@ -97,14 +138,28 @@ static void compose_fleet(struct composer *c)
     c->fleets++;
 }
 
+static void compose_command(struct composer *c, const char *name, const char *topic)
+{
+    const uint64_t every = c->pace_s * pick(c, 1, 12);
+    fprintf(c->out, "commands %s publishes %s qos %" PRIu64 " every %" PRIu64 "s..%" PRIu64 "s%s",
+            name, topic, pick(c, 0, 2), every, every * pick(c, 1, 4),
+            one_in(c, 4) ? " retain" : "");
+    if (one_in(c, 4))
+        fprintf(c->out, " burst %" PRIu64, pick(c, 2, 15));
+    fputc('\n', c->out);
+}
+
 static void compose_commands(struct composer *c)
 {
-    fprintf(c->out, "commands c publishes cmd/all qos %" PRIu64 " every %" PRIu64 "s..%" PRIu64 "s",
-            pick(c, 0, 2), c->pace_s * pick(c, 1, 6), c->pace_s * pick(c, 6, 12));
-    fprintf(c->out, "%s\n", one_in(c, 5) ? " burst 5" : "");
+    compose_command(c, "c", "cmd/all");
     if (one_in(c, 2))
-        fprintf(c->out, "commands o publishes own/1 qos %" PRIu64 " every %" PRIu64 "s\n",
-                pick(c, 0, 2), c->pace_s * pick(c, 3, 12));
+        compose_command(c, "o", "own/1");
+    if (one_in(c, 3))
+        compose_command(c, "p", "own/2");
+    if (one_in(c, 4))
+        compose_command(c, "q", "cmd/q");
+    if (one_in(c, 6))
+        compose_command(c, "r", "a/b/c/d/e");
 }
 
 /* ---- the gateway and what is around it --------------------------------------------- */
@@ -119,9 +174,10 @@ static void compose_gateway(struct composer *c)
         uint64_t low;
         uint64_t high;
     } limits[] = {
-        {"max_backlog", 3, 60},  {"max_queue", 2, 30},        {"max_live", 2, 40},
-        {"qos0_backlog", 0, 10}, {"awake_messages", 1, 5},    {"commit_delay_ms", 1, 2000},
-        {"max_clients", 20, 40}, {"max_subscriptions", 2, 4},
+        {"max_backlog", 3, 60},        {"max_queue", 2, 30},        {"max_live", 2, 40},
+        {"qos0_backlog", 0, 10},       {"awake_messages", 1, 5},    {"commit_delay_ms", 1, 2000},
+        {"max_clients", 20, 40},       {"max_subscriptions", 4, 8}, {"max_topics", 2, 6},
+        {"max_queue_age_s", 60, 3600},
     };
     for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
         if (one_in(c, 5))
@@ -136,6 +192,18 @@ static void compose_gateway(struct composer *c)
     if (one_in(c, 6))
         fprintf(c->out, "gateway [class brief] topics f1/# priority 5 expire_s %" PRIu64 "\n",
                 c->pace_s * pick(c, 2, 20));
+    if (one_in(c, 8))
+        fprintf(c->out,
+                "gateway [class news] topics f0/+/t2 order live drain %s keep %s "
+                "max_messages %" PRIu64 "\n",
+                one_in(c, 2) ? "newest" : "oldest", one_in(c, 2) ? "newest" : "oldest",
+                pick(c, 3, 30));
+    if (one_in(c, 4))
+        fprintf(c->out, "gateway [broker] protocol 3.1.1\n");
+    if (one_in(c, 3))
+        fprintf(c->out, "broker overlaps %s\n", one_in(c, 2) ? "each" : "one");
+    if (one_in(c, 8))
+        fprintf(c->out, "disk room %" PRIu64 "\n", pick(c, 30, 150));
     if (one_in(c, 2))
         fprintf(c->out, "gateway [broker] max_inflight %" PRIu64 "\n", pick(c, 1, 8));
     if (one_in(c, 2))
@@ -149,12 +217,12 @@ static void compose_gateway(struct composer *c)
 static void compose_fault(struct composer *c, uint64_t run_s)
 {
     static const char *const lasting[] = {
-        "broker down",           "broker refuses", "disk full",   "disk fails",
-        "broker slow 200ms..3s", "unplug l0",      "one d0x off", "disk slow 1s..5s",
+        "broker down", "broker refuses", "disk full",        "disk fails",  "broker slow 200ms..3s",
+        "unplug l0",   "one d0x off",    "disk slow 1s..5s", "disk patchy",
     };
     static const char *const short_ones[] = {
         "bridge killed",   "bridge stopped",    "power cut",      "broker drops", "clock +1h",
-        "one d0x reboots", "one d0x publishes", "broker forgets", "clock -20m",
+        "one d0x reboots", "one d0x publishes", "broker forgets", "clock -20m",   "d0x reboots",
     };
     if (c->links > 1 && one_in(c, 6)) {
         fprintf(c->out, "about every %" PRIu64 "s one d0x moves l%" PRIu64 "\n",
@@ -187,4 +255,18 @@ void sim_compose(uint64_t seed, FILE *out)
     for (uint64_t i = pick(&c, 0, 5); i > 0; i--)
         compose_fault(&c, run_s);
     fprintf(out, "at %" PRIu64 "s stop\n", run_s);
+}
+
+char *sim_compose_text(uint64_t seed)
+{
+    const struct sim_parameters none = {0};
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    sim_compose(seed, out);
+    fclose(out);
+    char *applied = sim_parameters_apply(&none, "made-up", text, stderr);
+    free(text);
+    assert(applied != NULL);
+    return applied;
 }

@@ -10,6 +10,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
+/* As the text of a file. */
 void sim_compose(uint64_t seed, FILE *out);
+
+/* The same as sim_scenario_read() wants it, its parameters replaced; given back with
+ * free(). */
+char *sim_compose_text(uint64_t seed);
 
 #endif

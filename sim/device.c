@@ -93,7 +93,9 @@ static void make_payload(const struct sim_device *d, const struct waiting *w, st
 {
     const struct sim_publication *p = &d->plan->publications[w->publication];
     char text[64];
-    const int len = snprintf(text, sizeof(text), "%s:%llu", d->name, (unsigned long long)w->number);
+    const int len = d->plan->alike ? snprintf(text, sizeof(text), "%s=same", d->name)
+                                   : snprintf(text, sizeof(text), "%s:%llu", d->name,
+                                              (unsigned long long)w->number);
     out->len = p->size > (uint32_t)len ? p->size : (uint32_t)len;
     memset(out->octets, '.', out->len);
     memcpy(out->octets, text, (size_t)len);
@@ -501,7 +503,7 @@ static void init_client(struct sim_device *d)
     c->ctx = d;
     set_timers(d);
     memset(d->topics, 0, sizeof(d->topics));
-    sn_client_init(&d->client, c, sim_random_next(&d->random));
+    sn_client_init(&d->client, c, d->plan->alike ? 1 : sim_random_next(&d->random));
     if (d->will_topic[0] != '\0')
         sn_client_set_will(&d->client, now_ms(d), &d->will);
     d->subscribed = 0;

@@ -8,7 +8,8 @@
  *
  * The payload says whose message it is and which: "d7:42", filled up with dots
  * to the planned size. No two messages of a run are equal, so that the checker
- * (check.h) can tell them apart.
+ * (check.h) can tell them apart; but where the plan wants them alike, "d7=same", and
+ * then it counts them.
  *
  * What it does is said as SIM_DEVICE, why being one of
  *   connected connected-clean refused lost left asleep subscribed rejected
@@ -63,6 +64,7 @@ struct sim_device_plan {
     size_t subscription_count;
     uint16_t keepalive_s;
     bool clean;
+    bool alike;       /* all its messages are, and after each boot its message ids are the same */
     uint16_t sleep_s; /* 0: it stays awake */
     enum sim_retry retry;
     struct sim_span retry_us;

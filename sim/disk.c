@@ -45,6 +45,7 @@ struct sim_disk {
     struct outcome *outcomes; /* of the batch that has ended */
     size_t outcome_count;
     size_t outcomes_size;
+    uint64_t refused_rows;              /* of it */
     uint64_t flights[SIM_DISK_FLIGHTS]; /* durable ones, the last of them */
     uint64_t flight_count;
     uint64_t turn;
@@ -118,6 +119,18 @@ static void note_outcome(struct sim_disk *d, enum bridge_event_type type, uint64
     d->outcomes[d->outcome_count++] = (struct outcome){type, ticket};
 }
 
+static bool has_no_room(const struct sim_disk *d)
+{
+    return d->options.room != 0 && d->view.rows > d->options.room + d->refused_rows;
+}
+
+static bool refuses_turn(struct sim_disk *d)
+{
+    if (d->state == SIM_DISK_WORKS)
+        return has_no_room(d);
+    return d->state != SIM_DISK_PATCHY || sim_random_below(&d->random, 2) == 0;
+}
+
 /* The messages of a turn are written or refused together, and so are its flights. Of a
  * message that somebody has forgotten meanwhile nothing is said. */
 static void judge_turn(struct sim_disk *d, size_t from, size_t to)
@@ -125,8 +138,7 @@ static void judge_turn(struct sim_disk *d, size_t from, size_t to)
     bool has_messages = false;
     for (size_t i = from; i < to; i++)
         has_messages |= d->pending[i].flight == 0 && d->pending[i].op.type == BRIDGE_DO_STORE;
-    const bool refused =
-        has_messages && (d->state != SIM_DISK_PATCHY || sim_random_below(&d->random, 2) == 0);
+    const bool refused = has_messages && refuses_turn(d);
     for (size_t i = from; i < to; i++) {
         struct pending *p = &d->pending[i];
         if (p->flight != 0) {
@@ -137,8 +149,10 @@ static void judge_turn(struct sim_disk *d, size_t from, size_t to)
             continue;
         p->refused = refused;
         const struct bridge_message *m = &p->op.row->message;
-        if (sim_image_find(&d->view, m->queue, m->seq) != NULL)
-            note_outcome(d, refused ? BRIDGE_ON_STORE_FAILED : BRIDGE_ON_STORED, p->op.ticket);
+        if (sim_image_find(&d->view, m->queue, m->seq) == NULL)
+            continue;
+        d->refused_rows += refused;
+        note_outcome(d, refused ? BRIDGE_ON_STORE_FAILED : BRIDGE_ON_STORED, p->op.ticket);
     }
 }
 
@@ -164,7 +178,8 @@ static void drop_refused(struct sim_disk *d)
 static bool judge(struct sim_disk *d, uint64_t last_ticket)
 {
     d->outcome_count = 0;
-    if (d->state == SIM_DISK_WORKS)
+    d->refused_rows = 0;
+    if (d->state == SIM_DISK_WORKS && !has_no_room(d))
         return false;
     for (size_t from = d->begin, to; from < d->batch; from = to) {
         to = from + 1;

@@ -22,6 +22,7 @@ struct sim_disk_options {
     uint64_t commit_min_us; /* how long a commit takes */
     uint64_t commit_max_us;
     uint64_t lazy_us; /* how long a lazy operation may wait */
+    uint64_t room;    /* for so many messages; beyond it the disk is full. 0: no limit */
 };
 
 enum sim_disk_state {

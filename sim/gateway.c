@@ -328,7 +328,8 @@ struct sim_gateway *sim_gateway_open(struct sim_world *w, struct sim_trace *trac
     g->trace = trace;
     g->options = *o;
     g->config = *o->config;
-    g->memory_size = bridge_memory_usual(&g->config);
+    g->memory_size = o->memory == 0 ? bridge_memory_usual(&g->config)
+                                    : bridge_memory_min(&g->config) + o->memory;
     g->wall_ms = SIM_START_MS;
     g->turn = (struct sim_timer){.fn = turn_ends, .ctx = g};
     g->deadline = (struct sim_timer){.fn = turn_ends, .ctx = g};

@@ -33,6 +33,7 @@ struct sim_gateway_options {
     const struct bridge_config *config; /* its seed is replaced */
     struct sim_disk_options disk;
     struct sim_broker_options broker;
+    size_t memory;             /* octets beyond the least that the bridge needs; 0: what is usual */
     uint32_t check_every;      /* steps between two bridge_check(); 0: none */
     struct sim_filter *filter; /* NULL: none */
 };

@@ -150,11 +150,7 @@ static struct sim_scenario *open_scenario(const struct options *o, const struct 
     const struct sim_parameters none = {0};
     if (w->file < o->file_count)
         return sim_scenario_open(o->files[w->file], profiles, &none, stderr);
-    char *text = NULL;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-    sim_compose(w->seed, out);
-    fclose(out);
+    char *text = sim_compose_text(w->seed);
     struct sim_scenario *s = sim_scenario_read("made-up", text, profiles, stderr);
     free(text);
     return s;

@@ -622,7 +622,8 @@ struct sim_run *sim_run_open(const struct sim_run_options *o)
         .config = &s->config.bridge,
         .disk = {.commit_min_us = s->disk_commit.low,
                  .commit_max_us = s->disk_commit.high,
-                 .lazy_us = s->config.commit_delay_ms * SIM_MS},
+                 .lazy_us = s->config.commit_delay_ms * SIM_MS,
+                 .room = s->disk_room},
         .broker = {.delay_min_us = s->broker_delay.low,
                    .delay_max_us = s->broker_delay.high,
                    .window = s->config.broker.max_inflight,
@@ -630,6 +631,7 @@ struct sim_run *sim_run_open(const struct sim_run_options *o)
                    .reorders = s->broker_reorders,
                    .plain = s->config.broker.protocol == 4,
                    .overlaps = s->broker_overlaps},
+        .memory = s->memory,
         .check_every = o->check_every,
         .filter = o->filter,
     };

@@ -409,9 +409,24 @@ static void read_broker(struct reading *r)
 static void read_disk(struct reading *r)
 {
     while (r->next < r->count) {
-        if (take(r, "commit") ? !take_span(r, &r->s->disk_commit) : !refuse(r, "commit SPAN"))
+        bool good;
+        if (take(r, "commit"))
+            good = take_span(r, &r->s->disk_commit);
+        else if (take(r, "room"))
+            good = take_number(r, 1, UINT32_MAX, &r->s->disk_room);
+        else
+            good = refuse(r, "commit SPAN or room N");
+        if (!good)
             return;
     }
+}
+
+static void read_memory(struct reading *r)
+{
+    uint64_t number = 0;
+    if (take_number(r, 1, UINT32_MAX, &number) && r->next < r->count)
+        refuse(r, "one number");
+    r->s->memory = (size_t)number;
 }
 
 /* ---- statements: who sends and receives ---------------------------------------------------------- */
@@ -534,6 +549,8 @@ static bool read_clause(struct reading *r, struct sim_device_plan *plan)
         return read_seconds(r, &plan->keepalive_s);
     if (take(r, "clean"))
         return take_flag(r, &plan->clean);
+    if (take(r, "alike"))
+        return take_flag(r, &plan->alike);
     if (take(r, "start"))
         return take_time(r, &plan->start_us);
     if (take(r, "retry"))
@@ -550,8 +567,8 @@ static bool read_clause(struct reading *r, struct sim_device_plan *plan)
         plan->retries = (uint8_t)number;
         return good;
     }
-    return refuse(r, "publishes, subscribes, sleep, keepalive, clean, start, retry, retries, "
-                     "outbox or will");
+    return refuse(r, "publishes, subscribes, sleep, keepalive, clean, alike, start, retry, "
+                     "retries, outbox or will");
 }
 
 static uint32_t device_count(const struct sim_scenario *s)
@@ -818,12 +835,14 @@ static void read_one(struct reading *r)
         read_broker(r);
     else if (take(r, "disk"))
         read_disk(r);
+    else if (take(r, "memory"))
+        read_memory(r);
     else if (take(r, "at"))
         read_at(r);
     else if (take(r, "about"))
         read_about(r);
     else
-        refuse(r, "link, device, fleet, commands, gateway, broker, disk, at or about");
+        refuse(r, "link, device, fleet, commands, gateway, broker, disk, memory, at or about");
 }
 
 static void check_whole(struct reading *r)

@@ -12,13 +12,14 @@
  *       publishes TOPIC [qos -1..2] [every SPAN] [spread TIME] [together]
  *                 [from TIME] [until TIME] [burst N] [size N] [retain]
  *       subscribes FILTER [qos 0..2]
- *       sleep TIME, keepalive TIME, clean yes|no, start TIME, outbox N
+ *       sleep TIME, keepalive TIME, clean yes|no, alike yes|no, start TIME, outbox N
  *       retry measured|SPAN, retries N, will TOPIC MESSAGE [qos 0..2]
  *   commands NAME publishes TOPIC ...              somebody at the broker
  *   gateway [[SECTION]] KEY VALUE...               keys of `snbridge --help-config`
  *   broker KEY VALUE...                            delay SPAN, max_qos 0..2, reorder yes|no,
  *                                                  overlaps named|each|one
- *   disk KEY VALUE...                              commit SPAN
+ *   disk KEY VALUE...                              commit SPAN, room N (messages)
+ *   memory N                                       octets, beyond the least that the bridge needs
  *   at TIME FAULT [for SPAN]
  *   at operation N power cut [for SPAN]            the disk's Nth operation
  *   about every TIME FAULT [for SPAN] [from TIME] [until TIME]
@@ -125,6 +126,8 @@ struct sim_scenario {
     bool broker_reorders;
     enum sim_broker_overlaps broker_overlaps;
     struct sim_span disk_commit;
+    uint64_t disk_room; /* for messages; 0: no limit */
+    size_t memory;      /* of the bridge, beyond the least that it needs; 0: as usual */
     uint64_t stop_us;
     bool settles; /* stop, not end */
 

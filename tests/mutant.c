@@ -99,6 +99,7 @@ static bool on_action(struct sim_filter *f, struct sim_gateway *g, struct bridge
             a->subscribe.filter = sn_bytes_text("$share/bridges/#");
         return true;
     case MUTATION_DEAF_TO_REFUSAL:
+    case MUTATION_SWALLOWED_READING:
     case MUTATION_NONE:
     case MUTATION_EARLY_ACKNOWLEDGEMENT:
     case MUTATION_EARLY_ACCEPTANCE:
@@ -118,6 +119,26 @@ static bool hurry(struct mutant *m, struct sim_gateway *g, const struct bridge_e
             g, &(struct bridge_event){.type = BRIDGE_ON_STORED, .stored.ticket = m->told_ticket});
     }
     return e->type != BRIDGE_ON_STORED;
+}
+
+/* A PUBLISH of QoS 1 is acknowledged here, and the core never sees it. */
+static bool swallow(struct mutant *m, struct sim_gateway *g, const struct bridge_event *e)
+{
+    struct sn_packet p;
+    uint8_t octets[16];
+    if (e->type != BRIDGE_ON_FRAME || sn_decode(e->frame.bytes, &p) != SN_OK ||
+        p.type != SN_PUBLISH || p.publish.qos != 1 || !is_turn(m))
+        return true;
+    const struct sn_packet ack = {
+        .type = SN_PUBACK,
+        .ack = {.tid = p.publish.tid, .mid = p.publish.mid, .code = SN_ACCEPTED}};
+    sim_gateway_do(
+        g, &(struct bridge_action){
+               .type = BRIDGE_DO_SEND,
+               .send = {.link = e->frame.link,
+                        .to = e->frame.from,
+                        .bytes = sn_bytes(octets, sn_encode(&ack, octets, sizeof(octets)))}});
+    return false;
 }
 
 static bool on_event(struct sim_filter *f, struct sim_gateway *g, const struct bridge_event *e)
@@ -140,6 +161,8 @@ static bool on_event(struct sim_filter *f, struct sim_gateway *g, const struct b
             return true;
         sim_gateway_feed(g, &(struct bridge_event){.type = BRIDGE_ON_STORED, .stored = e->stored});
         return false;
+    case MUTATION_SWALLOWED_READING:
+        return swallow(m, g, e);
     case MUTATION_UNTOLD_ID:
     case MUTATION_WRONG_TOPIC:
     case MUTATION_MEMBER:

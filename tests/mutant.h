@@ -19,6 +19,7 @@ enum mutation {
     MUTATION_WRONG_TOPIC,           /* some messages are published under another topic */
     MUTATION_DEAF_TO_REFUSAL,       /* what the disk refused counts as stored */
     MUTATION_MEMBER,                /* some filters are subscribed as a share of a group */
+    MUTATION_SWALLOWED_READING,     /* some messages are acknowledged, and that is all */
     MUTATION_COUNT,
 };
 

@@ -185,6 +185,16 @@ static void a_member_of_a_group_is_found(void **state)
     assert_found(smooth, MUTATION_MEMBER, "becomes a member");
 }
 
+/* Nobody could tell it from the others; one is missing all the same. */
+static void a_swallowed_message_is_found_among_those_that_are_alike(void **state)
+{
+    (void)state;
+    assert_found("link lan profile lan-udp\n"
+                 "device d on lan  alike yes  publishes t qos 1 every 10s\n"
+                 "at 5m stop\n",
+                 MUTATION_SWALLOWED_READING, "that are alike were acknowledged");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +211,7 @@ int main(void)
         cmocka_unit_test(a_message_under_another_topic_is_found),
         cmocka_unit_test(a_copy_that_the_disk_refused_is_found),
         cmocka_unit_test(a_member_of_a_group_is_found),
+        cmocka_unit_test(a_swallowed_message_is_found_among_those_that_are_alike),
     };
     if (sim_profiles_open(&profiles, NULL, stderr) != 0)
         return 1;

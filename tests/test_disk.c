@@ -45,14 +45,19 @@ static void on_event(void *ctx, const struct bridge_event *e)
     }
 }
 
-static void begin(struct bench *b, uint64_t seed)
+static void begin_with_room(struct bench *b, uint64_t seed, uint64_t room)
 {
-    static const struct sim_disk_options options = {
-        .commit_min_us = COMMIT_US, .commit_max_us = COMMIT_US, .lazy_us = LAZY_US};
+    const struct sim_disk_options options = {
+        .commit_min_us = COMMIT_US, .commit_max_us = COMMIT_US, .lazy_us = LAZY_US, .room = room};
     memset(b, 0, sizeof(*b));
     b->world = sim_world_open();
     b->trace = sim_trace_open();
     b->disk = sim_disk_open(b->world, b->trace, seed, &options, on_event, b);
+}
+
+static void begin(struct bench *b, uint64_t seed)
+{
+    begin_with_room(b, seed, 0);
 }
 
 static void end(struct bench *b)
@@ -189,6 +194,25 @@ static void a_full_disk_refuses_messages_and_nothing_else(void **state)
     turn(&b, 20);
     expect(&b, "10 stored 1\n30 failed 3\n30 stored 3\n");
     assert_int_equal(sim_image_waiting(sim_disk_image(b.disk)), 0);
+    end(&b);
+}
+
+/* With room for two: the third waits until one is forgotten. */
+static void a_disk_without_room_refuses_messages_until_one_is_forgotten(void **state)
+{
+    struct bench b;
+    (void)state;
+    begin_with_room(&b, 1, 2);
+    store(&b, 1);
+    store(&b, 2);
+    turn(&b, 20);
+    store(&b, 3);
+    turn(&b, 20);
+    row(&b, BRIDGE_DO_FORGET, 4, 1, 0);
+    store(&b, 5);
+    turn(&b, 20);
+    expect(&b, "10 stored 2\n30 failed 3\n50 stored 5\n");
+    assert_int_equal(sim_image_waiting(sim_disk_image(b.disk)), 2);
     end(&b);
 }
 
@@ -330,6 +354,7 @@ int main(void)
         cmocka_unit_test(lazy_operations_wait_for_company),
         cmocka_unit_test(a_fetch_sees_what_was_handed_over_before_it),
         cmocka_unit_test(a_full_disk_refuses_messages_and_nothing_else),
+        cmocka_unit_test(a_disk_without_room_refuses_messages_until_one_is_forgotten),
         cmocka_unit_test(a_disk_that_fails_keeps_what_is_not_a_message),
         cmocka_unit_test(a_patchy_disk_refuses_some_turns_and_keeps_others),
         cmocka_unit_test(a_cut_leaves_whole_turns_and_at_least_what_was_reported),

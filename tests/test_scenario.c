@@ -43,16 +43,17 @@ static void assert_refused(const char *text, const char *complaint)
 static void a_fleet_has_its_plan(void **state)
 {
     (void)state;
-    struct sim_scenario *s = must_read(LINK "fleet s 20 on a   # twenty of them\n"
-                                            "    publishes p/{n}/t qos 2 every 1m..2m spread 1h\n"
-                                            "        burst 3 size 20 retain\n"
-                                            "    publishes id=4 qos -1 from 5m until 1h together\n"
-                                            "\n"
-                                            "    subscribes set/+ qos 0\n"
-                                            "    sleep 10m  keepalive 1h  clean yes  outbox 5\n"
-                                            "    retry 6s..60s  retries 4\n"
-                                            "    will gone/{name} \"with no word\" qos 1\n"
-                                            "gateway [topics] 4 p/four\n" STOP);
+    struct sim_scenario *s =
+        must_read(LINK "fleet s 20 on a   # twenty of them\n"
+                       "    publishes p/{n}/t qos 2 every 1m..2m spread 1h\n"
+                       "        burst 3 size 20 retain\n"
+                       "    publishes id=4 qos -1 from 5m until 1h together\n"
+                       "\n"
+                       "    subscribes set/+ qos 0\n"
+                       "    sleep 10m  keepalive 1h  clean yes  alike yes  outbox 5\n"
+                       "    retry 6s..60s  retries 4\n"
+                       "    will gone/{name} \"with no word\" qos 1\n"
+                       "gateway [topics] 4 p/four\n" STOP);
     assert_int_equal(s->fleet_count, 1);
     const struct sim_device_plan *p = &s->fleets[0].plan;
     assert_int_equal(s->fleets[0].count, 20);
@@ -72,6 +73,7 @@ static void a_fleet_has_its_plan(void **state)
     assert_int_equal(p->sleep_s, 600);
     assert_int_equal(p->keepalive_s, 3600);
     assert_true(p->clean);
+    assert_true(p->alike);
     assert_int_equal(p->outbox, 5);
     assert_int_equal(p->retry, SIM_RETRY_GIVEN);
     assert_int_equal(p->retry_us.high, 60 * SIM_S);
@@ -145,7 +147,7 @@ static void every_mistake_is_told_with_its_line_and_what_is_allowed(void **state
     (void)state;
     assert_refused(LINK "devise d on a\n" STOP,
                    "x.sim:2: found \"devise\", allowed is link, device, fleet, commands, gateway, "
-                   "broker, disk, at or about\n");
+                   "broker, disk, memory, at or about\n");
     assert_refused(LINK "device d on b\n" STOP,
                    "x.sim:2: found \"b\", allowed is the name of a link that stands above\n");
     assert_refused(LINK "device d on a\n  publishes t qos 3\n" STOP,

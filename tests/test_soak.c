@@ -42,12 +42,9 @@ static void made_up_scenarios_hold(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         char repeat[120];
-        char *text = NULL;
-        size_t size;
-        FILE *out = open_memstream(&text, &size);
-        sim_compose(seed, out);
-        fclose(out);
+        char *text = sim_compose_text(seed);
         struct sim_scenario *s = sim_scenario_read("made-up", text, &profiles, stderr);
+        free(text);
         assert_non_null(s);
         snprintf(repeat, sizeof(repeat),
                  "snsim soak --print %llu > made-up.sim && snsim run made-up.sim",
@@ -55,7 +52,6 @@ static void made_up_scenarios_hold(void **state)
         const uint64_t operations = run(s, seed, 0, repeat);
         run(s, seed, 1 + seed * 7919 % (operations + 1), repeat);
         sim_scenario_close(s);
-        free(text);
     }
 }
 
