@@ -5,8 +5,9 @@
  * received the REGACK to its REGISTER. After a restart the bridge does not know
  * whether that came, and may try: the device says so if it does not know the id. A
  * CONNECT keeps all that, unless it begins a clean session, which makes all of them
- * void when it is accepted. Nothing is claimed of a device of which a
- * frame was damaged and went on: ids may have changed on the way.
+ * void when it is accepted; of QoS 0 some may still wait for the air then. Nothing is
+ * claimed of a device of which a frame was damaged and went on: ids may have changed on
+ * the way.
  */
 #ifndef SIM_CHECK_IDS_H
 #define SIM_CHECK_IDS_H
@@ -22,6 +23,7 @@ struct sim_id {
     uint16_t mid;     /* of the bridge's REGISTER */
     uint64_t offered; /* hash of the name that it says; 0: none */
     uint64_t told;    /* and of the name that the device knows; 0: none */
+    bool was_told;    /* it was, before the last clean CONNECT */
 };
 
 struct sim_ids_device {

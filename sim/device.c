@@ -40,9 +40,10 @@ struct sim_device {
     uint32_t outbox_first;
     uint32_t outbox_count;
     uint64_t next_number;
-    size_t subscribed; /* how many of the plan's, in this connection */
-    size_t asking;     /* which one the library is asking for, while subscribing */
-    bool open;         /* the first of the outbox is with the library */
+    uint64_t boot_seed; /* what chance follows from since its last boot */
+    size_t subscribed;  /* how many of the plan's, in this connection */
+    size_t asking;      /* which one the library is asking for, while subscribing */
+    bool open;          /* the first of the outbox is with the library */
     bool subscribing;
     bool on;
     bool left;
@@ -503,7 +504,9 @@ static void init_client(struct sim_device *d)
     c->ctx = d;
     set_timers(d);
     memset(d->topics, 0, sizeof(d->topics));
-    sn_client_init(&d->client, c, d->plan->alike ? 1 : sim_random_next(&d->random));
+    if (d->boot_seed == 0 || !d->plan->alike)
+        d->boot_seed = sim_random_next(&d->random);
+    sn_client_init(&d->client, c, d->boot_seed);
     if (d->will_topic[0] != '\0')
         sn_client_set_will(&d->client, now_ms(d), &d->will);
     d->subscribed = 0;
