@@ -315,7 +315,7 @@ struct session {
     uint8_t match_qos;        /* among the filters that it answers */
     uint8_t match_best;       /* among the filters that the broker is known to have */
     bool match_named;         /* a filter that it answers matches */
-    bool match_best_named;
+    bool match_best_came;     /* of this message a copy has, for the best of them */
     uint32_t match_best_number;
     uint32_t match_group; /* it has had a copy of this group */
     struct session *match_next;
@@ -355,6 +355,7 @@ struct filter {
     uint8_t granted;     /* by the broker */
     bool asked_for;      /* the action under way is SUBSCRIBE */
     bool wants_retained; /* of the next SUBSCRIBE */
+    bool named;          /* copies name it since the broker has it: all that come do */
     bool in_sync;        /* on the list of those to be told to the broker */
     struct name *level;
 };

@@ -15,9 +15,9 @@
  * each, or once for all, or once for all with the names of all: MQTT allows any
  * of it. A sensor shall get it once, at the highest QoS that it was granted
  * (SN12-4.2-3). When copies name their filter, the one for the sensor's best
- * filter is taken and the others are not. That needs to know which filters the
- * broker has; while that is not known (right after a restart), the first copy
- * is taken, and those that follow it for other filters are not. */
+ * filter is taken and the others are not. That needs to know for which filters
+ * copies come; while that is not known (right after a restart, or after SUBSCRIBE), the
+ * first copy is taken, and those that follow it for other filters are not. */
 struct fan_out {
     struct bridge *b;
     struct upstream *upstream; /* that it came by */
@@ -33,6 +33,20 @@ struct fan_out {
 };
 
 #define NO_BEST UINT8_MAX
+
+/* Whether this copy, or one that came before it of the same message, names the filter. */
+static bool is_in_group_by_filter(const struct fan_out *out, const struct filter *f)
+{
+    const struct upstream *u = out->upstream;
+    for (uint8_t i = 0; i < u->group.count; i++) {
+        const struct filter *at = filter_with_id(out->b, u, u->group.ids[i], NULL);
+        while (at != NULL && at != f)
+            at = filter_with_id(out->b, u, u->group.ids[i], at);
+        if (at != NULL)
+            return true;
+    }
+    return false;
+}
 
 static bool is_named(const struct fan_out *out, const struct filter *f, uint8_t *round)
 {
@@ -81,12 +95,12 @@ static void note_recipient(void *ctx, struct subscription *sub)
         if (sub->qos > s->match_qos)
             s->match_qos = sub->qos;
     }
-    const bool is_known = out->named && !retained && sub->filter->state == FILTER_ACTIVE;
+    const bool is_known = out->named && !retained && sub->filter->named;
     if (is_known && (s->match_best == NO_BEST || sub->qos > s->match_best ||
                      (sub->qos == s->match_best && sub->filter->number < s->match_best_number))) {
         s->match_best = sub->qos;
         s->match_best_number = sub->filter->number;
-        s->match_best_named = named;
+        s->match_best_came = is_in_group_by_filter(out, sub->filter);
     }
 }
 
@@ -113,6 +127,17 @@ static uint32_t came_before(struct bridge *b, const struct upstream *u)
     b->retained[place].hash = u->group.hash;
     b->retained[place].stamp = b->match_stamp;
     return before;
+}
+
+/* Messages that were waiting at the broker when it got a filter have no copy for it. They
+ * come in their order: behind the first copy that names a filter, there is always one. */
+static void note_named(const struct bridge *b, const struct upstream *u,
+                       const struct bridge_event *e)
+{
+    for (uint8_t i = 0; i < e->message.id_count; i++)
+        for (struct filter *f = filter_with_id(b, u, e->message.ids[i], NULL); f != NULL;
+             f = filter_with_id(b, u, e->message.ids[i], f))
+            f->named |= sn_topic_matches(name_bytes(f->name), e->message.topic);
 }
 
 static bool is_in_group(const struct upstream *u, uint32_t id)
@@ -142,16 +167,18 @@ static void group(const struct bridge *b, struct upstream *u, const struct bridg
         u->group.ids[u->group.count++] = e->message.ids[i];
 }
 
-/* Whether this copy is the one for the session. */
+/* Whether this copy is the one for the session. Which filter is the best may change
+ * between two copies: one that was another's is the session's then, if it has had none. */
 static bool is_for(const struct upstream *u, struct session *s)
 {
-    if (s->match_best != NO_BEST) {
-        if (!s->match_best_named)
-            return false;
-        s->match_qos = s->match_best;
-    } else if (!s->match_named || s->match_group == u->group.stamp) {
+    if (s->match_group == u->group.stamp)
         return false;
-    }
+    if (s->match_best == NO_BEST && !s->match_named)
+        return false;
+    if (s->match_best != NO_BEST && !s->match_best_came)
+        return false;
+    if (s->match_best != NO_BEST)
+        s->match_qos = s->match_best;
     s->match_group = u->group.stamp;
     return true;
 }
@@ -402,6 +429,7 @@ void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_
     if (u != NULL && sn_topic_check_name(event->message.topic) == SN_OK) {
         out.named = names_known_filters(b, u, event);
         group(b, u, event);
+        note_named(b, u, event);
         if (event->message.retain && u == &b->shared)
             out.came_before = came_before(b, u);
         filter_match(b, u, event->message.topic, note_recipient, &out);

@@ -464,6 +464,7 @@ void subscribe_answered(struct bridge *b, uint32_t number, uint8_t code)
         grant_waiting(b, f, code);
     } else {
         f->state = FILTER_UNKNOWN;
+        f->named = false;
         if (subscribed) {
             grant_waiting(b, f, code);
             if (f->subscriptions != NULL) /* granted while the broker was away */
@@ -529,6 +530,7 @@ void subscribe_up(struct bridge *b, struct upstream *u, bool session_present)
     for (struct filter *f = u->filters_first; f != NULL; f = f->all_next) {
         if (!session_present && f->state == FILTER_ACTIVE)
             f->state = FILTER_UNKNOWN;
+        f->named &= session_present;
         if (f->name != NULL)
             enlist(f);
     }
