@@ -11,6 +11,7 @@
 #include "sim/check_claims.h"
 #include "sim/check_flows.h"
 #include "sim/check_ids.h"
+#include "sim/check_queues.h"
 #include "sim/world.h"
 
 /* A STORE that is not known to be durable. */
@@ -80,9 +81,11 @@ struct sim_check {
     bool damaged;        /* a frame was, and went on: topics may be wrong */
     uint64_t up_excused; /* messages that were dropped or expired, with a note */
     uint64_t down_excused;
+    uint64_t rejections; /* messages that devices have refused, and no note has said so */
     struct sim_check_figures figures;
     struct sim_claims claims;
     struct sim_ids ids;
+    struct sim_queues queues;
 };
 
 static const char *name_of(const struct sim_check *c, uint32_t party)
@@ -190,6 +193,15 @@ static void device_gives_up(struct sim_check *c, const struct sim_record *r)
     uint8_t *flags = sent_flags(c, r->message);
     if (flags != NULL)
         *flags |= SIM_SENT_FREE;
+}
+
+static void frame_arrives(struct sim_check *c, const struct sim_record *r)
+{
+    struct sn_packet p;
+    if (r->direction == SIM_UP && sn_decode(r->bytes, &p) == SN_OK &&
+        (p.type == SN_PUBACK || p.type == SN_REGACK) && p.ack.code != SN_ACCEPTED &&
+        p.ack.code != SN_CONGESTION)
+        c->rejections++;
 }
 
 /* Which message of a device a message id stands for. */
@@ -615,6 +627,10 @@ static void notes(struct sim_check *c, const struct sim_record *r)
     const bool ends = strstr(name, "DROPPED") != NULL || strstr(name, "EXPIRED") != NULL ||
                       strstr(name, "FULL") != NULL || strstr(name, "TOO_LARGE") != NULL ||
                       strstr(name, "REJECTED") != NULL || strstr(name, "NOT_STORED") != NULL;
+    if (a->note.note == BRIDGE_NOTE_DOWN_REJECTED && c->rejections-- == 0) {
+        c->rejections = 0;
+        return; /* it was somebody else's doing */
+    }
     c->up_excused += ends && strncmp(name, "UP_", 3) == 0;
     c->down_excused += ends && strncmp(name, "DOWN_", 5) == 0;
 }
@@ -707,6 +723,7 @@ void sim_check_hear(void *ctx, const struct sim_record *r)
 {
     struct sim_check *c = ctx;
     sim_ids_hear(&c->ids, r, &c->claims);
+    sim_queues_hear(&c->queues, r, c->config, &c->claims);
     switch (r->type) {
     case SIM_FRAME_SENT:
         if (r->direction == SIM_UP)
@@ -767,8 +784,10 @@ void sim_check_hear(void *ctx, const struct sim_record *r)
     case SIM_FRAME_DAMAGED:
         c->damaged = true;
         return;
-    case SIM_FRAME_STARTED:
     case SIM_FRAME_ARRIVED:
+        frame_arrives(c, r);
+        return;
+    case SIM_FRAME_STARTED:
     case SIM_FRAME_LOST:
     case SIM_LINK_UP:
     case SIM_LINK_DOWN:
@@ -901,6 +920,7 @@ void sim_check_close(struct sim_check *c)
     forget_offers(c);
     sim_flows_close(&c->flows);
     sim_ids_close(&c->ids);
+    sim_queues_close(&c->queues);
     free(c->offered);
     free(c->storing);
     free(c->undecided);

@@ -22,9 +22,9 @@
  *              being there is there.
  *  bounds      No more messages undecided at the broker than its window; none
  *              handed over twice while undecided, nor out of order; no frame
- *              longer than the link takes; queues and memory within their limits;
- *              QoS 2 is published only when it is durable; the bridge takes no share
- *              of a group's messages.
+ *              longer than the link takes; queues and memory within their limits,
+ *              and none called full that is not; QoS 2 is published only when it is
+ *              durable; the bridge takes no share of a group's messages.
  *  age         No message expires before the shortest age that is configured can
  *              have passed, whatever the wall clock did.
  *  restart     Sends no frame.

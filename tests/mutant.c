@@ -100,6 +100,7 @@ static bool on_action(struct sim_filter *f, struct sim_gateway *g, struct bridge
         return true;
     case MUTATION_DEAF_TO_REFUSAL:
     case MUTATION_SWALLOWED_READING:
+    case MUTATION_FALSELY_FULL:
     case MUTATION_NONE:
     case MUTATION_EARLY_ACKNOWLEDGEMENT:
     case MUTATION_EARLY_ACCEPTANCE:
@@ -141,6 +142,19 @@ static bool swallow(struct mutant *m, struct sim_gateway *g, const struct bridge
     return false;
 }
 
+/* A message of the broker is accepted here, and dropped for want of room. */
+static bool refuse(struct mutant *m, struct sim_gateway *g, const struct bridge_event *e)
+{
+    if (e->type != BRIDGE_ON_MESSAGE || e->message.token == 0 || !is_turn(m))
+        return true;
+    sim_gateway_do(g, &(struct bridge_action){.type = BRIDGE_DO_NOTE,
+                                              .note = {.note = BRIDGE_NOTE_DOWN_QUEUE_FULL,
+                                                       .client = sn_bytes_text("s1")}});
+    sim_gateway_do(
+        g, &(struct bridge_action){.type = BRIDGE_DO_ACCEPT, .accept.token = e->message.token});
+    return false;
+}
+
 static bool on_event(struct sim_filter *f, struct sim_gateway *g, const struct bridge_event *e)
 {
     struct mutant *m = (struct mutant *)f;
@@ -163,6 +177,8 @@ static bool on_event(struct sim_filter *f, struct sim_gateway *g, const struct b
         return false;
     case MUTATION_SWALLOWED_READING:
         return swallow(m, g, e);
+    case MUTATION_FALSELY_FULL:
+        return refuse(m, g, e);
     case MUTATION_UNTOLD_ID:
     case MUTATION_WRONG_TOPIC:
     case MUTATION_MEMBER:

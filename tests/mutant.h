@@ -20,6 +20,7 @@ enum mutation {
     MUTATION_DEAF_TO_REFUSAL,       /* what the disk refused counts as stored */
     MUTATION_MEMBER,                /* some filters are subscribed as a share of a group */
     MUTATION_SWALLOWED_READING,     /* some messages are acknowledged, and that is all */
+    MUTATION_FALSELY_FULL,          /* a queue counts as full that is not */
     MUTATION_COUNT,
 };
 

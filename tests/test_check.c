@@ -195,6 +195,12 @@ static void a_swallowed_message_is_found_among_those_that_are_alike(void **state
                  MUTATION_SWALLOWED_READING, "that are alike were acknowledged");
 }
 
+static void a_queue_that_is_called_full_and_is_not_is_found(void **state)
+{
+    (void)state;
+    assert_found(smooth, MUTATION_FALSELY_FULL, "is dropped, and no queue is full");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +217,7 @@ int main(void)
         cmocka_unit_test(a_message_under_another_topic_is_found),
         cmocka_unit_test(a_copy_that_the_disk_refused_is_found),
         cmocka_unit_test(a_member_of_a_group_is_found),
+        cmocka_unit_test(a_queue_that_is_called_full_and_is_not_is_found),
         cmocka_unit_test(a_swallowed_message_is_found_among_those_that_are_alike),
     };
     if (sim_profiles_open(&profiles, NULL, stderr) != 0)
