@@ -421,6 +421,15 @@ static bool is_repeat(struct bridge *b, struct session *s, const struct sn_packe
     return true; /* otherwise the answer is on its way to the disk */
 }
 
+/* The topic id was given to another topic meanwhile. What repeats an exchange that is open
+ * is known by its message id: sent anew under another one, it would come twice. */
+static bool is_repeat_without_topic(struct bridge *b, struct session *s, const struct sn_packet *p)
+{
+    const struct exchange *e = s == NULL ? NULL : exchanges_find(s, p->publish.mid);
+    return e != NULL && e->qos == p->publish.qos && p->publish.dup && !e->before &&
+           is_repeat(b, s, p, e->hash);
+}
+
 static struct exchange *open_exchange(struct bridge *b, struct session *s, struct name *topic,
                                       const struct bridge_message *m)
 {
@@ -497,6 +506,8 @@ void uplink_publish(struct bridge *b, struct session *s, const struct peer *peer
     }
     uint8_t code = fault == SN_FAULT_RESERVED_TOPIC_ID ? SN_INVALID_TOPIC_ID : SN_NOT_SUPPORTED;
     struct name *topic = fault == SN_OK ? publish_topic(b, s, p, &code) : NULL;
+    if (topic == NULL && fault == SN_OK && is_repeat_without_topic(b, s, p))
+        return;
     if (topic == NULL) {
         const struct sn_bytes why = sn_bytes_text(fault == SN_OK ? "" : sn_fault_name(fault));
         if (s != NULL)

@@ -182,6 +182,33 @@ static void an_id_that_was_given_up_is_not_given_again_soon(void **state)
             "    a < PUBACK tid=1 mid=6 code=invalid-topic-id\n");
 }
 
+/* Told that its id is invalid, the device would send it as another message. */
+static void a_repeat_of_what_is_open_outlives_its_id(void **state)
+{
+    struct rig *r = *state;
+    play(r, "a > REGISTER mid=2 name='up/1'\n"
+            "    save topic 1 1 up/1\n"
+            "stored\n"
+            "    a < REGACK tid=1 mid=2 code=accepted\n"
+            "a > PUBLISH qos=2 tid=1 mid=3 data='x'\n"
+            "    store 4 qos=2 up/1 'x'\n"
+            "stored\n"
+            "    a < PUBREC mid=3\n"
+            "    publish 4 qos=2 up/1 'x'\n"
+            "a > REGISTER mid=4 name='up/2'\n"
+            "    save topic 1 2 up/2\n"
+            "a > REGISTER mid=5 name='up/3'\n"
+            "    * TOPIC_REPLACED a: up/1\n"
+            "    erase topic 1 1\n"
+            "    save topic 1 3 up/3\n"
+            "stored\n"
+            "    a < REGACK tid=2 mid=4 code=accepted\n"
+            "    a < REGACK tid=3 mid=5 code=accepted\n"
+            "a > PUBLISH dup=1 qos=2 tid=1 mid=3 data='x'\n"
+            "    * UP_REPEATED a\n"
+            "    a < PUBREC mid=3\n");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -191,6 +218,7 @@ int main(void)
         TEST(ids_that_the_device_asked_for_stay_longest),
         TEST(a_message_waits_for_an_id),
         TEST(an_id_that_was_given_up_is_not_given_again_soon),
+        TEST(a_repeat_of_what_is_open_outlives_its_id),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
