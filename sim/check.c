@@ -9,8 +9,10 @@
 #include "bridge/classes.h"
 #include "mqttsn/topic.h"
 #include "sim/check_claims.h"
+#include "sim/check_expiry.h"
 #include "sim/check_flows.h"
 #include "sim/check_ids.h"
+#include "sim/check_lives.h"
 #include "sim/check_queues.h"
 #include "sim/world.h"
 
@@ -76,7 +78,6 @@ struct sim_check {
     struct conn *conns;
     size_t conn_count;
     uint64_t token;      /* of the MESSAGE that is being fed */
-    uint64_t age_min_s;  /* nothing may expire earlier in a run */
     bool restarting;     /* killed, and not started yet */
     bool damaged;        /* a frame was, and went on: topics may be wrong */
     uint64_t up_excused; /* messages that were dropped or expired, with a note */
@@ -85,7 +86,9 @@ struct sim_check {
     struct sim_check_figures figures;
     struct sim_claims claims;
     struct sim_ids ids;
+    struct sim_lives lives;
     struct sim_queues queues;
+    struct sim_expiry expiry;
 };
 
 static const char *name_of(const struct sim_check *c, uint32_t party)
@@ -440,8 +443,6 @@ static bool is_subscribed(const struct sim_party *p, const struct bridge_event *
 static void message(struct sim_check *c, const struct bridge_event *e)
 {
     struct offered o = {.token = e->message.token};
-    if (e->message.expiry_s != 0 && e->message.expiry_s < c->age_min_s)
-        c->age_min_s = e->message.expiry_s;
     c->token = e->message.token;
     /* A retained one is for those who have just subscribed. */
     if (o.token == 0 || e->message.retain ||
@@ -588,32 +589,10 @@ static void gives_up(struct sim_check *c, const struct bridge_action *a)
         begin_anew(c, &c->flows.parties[party], true);
 }
 
-/* The shortest time after which something may expire, as it is configured. */
-static uint64_t age_min_s(const struct bridge_config *config)
-{
-    uint64_t least = UINT64_MAX;
-    const uint64_t ages[] = {config->max_queue_age_s, config->max_backlog_age_s};
-    for (size_t i = 0; i < 2; i++)
-        least = ages[i] != 0 && ages[i] < least ? ages[i] : least;
-    for (size_t i = 0; i < config->class_count; i++) {
-        const uint32_t age = config->classes[i].expire_s;
-        least = age != 0 && age < least ? age : least;
-    }
-    return least;
-}
-
-static void expires(struct sim_check *c, const struct sim_record *r)
-{
-    if (r->at_us / 1000000 < c->age_min_s)
-        sim_claims_violate(&c->claims, r->at_us, "age: a message expires, none can be so old yet");
-}
-
 static void notes(struct sim_check *c, const struct sim_record *r)
 {
     const struct bridge_action *a = r->action;
     const char *name = bridge_note_name(a->note.note);
-    if (a->note.note == BRIDGE_NOTE_UP_EXPIRED || a->note.note == BRIDGE_NOTE_DOWN_EXPIRED)
-        expires(c, r);
     if (a->note.note == BRIDGE_NOTE_CLIENT_LOST || a->note.note == BRIDGE_NOTE_CLIENT_NO_ANSWER ||
         a->note.note == BRIDGE_NOTE_CLIENT_DISCONNECTED)
         gives_up(c, a);
@@ -723,7 +702,9 @@ void sim_check_hear(void *ctx, const struct sim_record *r)
 {
     struct sim_check *c = ctx;
     sim_ids_hear(&c->ids, r, &c->claims);
+    sim_lives_hear(&c->lives, r, &c->claims);
     sim_queues_hear(&c->queues, r, c->config, &c->claims);
+    sim_expiry_hear(&c->expiry, r, &c->claims);
     switch (r->type) {
     case SIM_FRAME_SENT:
         if (r->direction == SIM_UP)
@@ -910,8 +891,8 @@ struct sim_check *sim_check_open(const struct bridge_config *config)
 {
     struct sim_check *c = sim_memory(sizeof(*c));
     c->config = config;
+    c->lives.config = config;
     c->restarting = true;
-    c->age_min_s = age_min_s(config);
     return c;
 }
 
@@ -920,7 +901,9 @@ void sim_check_close(struct sim_check *c)
     forget_offers(c);
     sim_flows_close(&c->flows);
     sim_ids_close(&c->ids);
+    sim_lives_close(&c->lives);
     sim_queues_close(&c->queues);
+    sim_expiry_close(&c->expiry);
     free(c->offered);
     free(c->storing);
     free(c->undecided);

@@ -25,11 +25,14 @@
  *              longer than the link takes; queues and memory within their limits,
  *              and none called full that is not; QoS 2 is published only when it is
  *              durable; the bridge takes no share of a group's messages.
- *  age         No message expires before the shortest age that is configured can
- *              have passed, whatever the wall clock did.
  *  restart     Sends no frame.
  *  ids         A device gets a message by a topic id that it has been told only.
  *  topic       Every message arrives under the topic it was published under.
+ *  alive       Nobody is told to disconnect who was never silent for longer than it
+ *              has promised, and no will is published of one that was heard within
+ *              the time in which all repeats can be used up.
+ *  expiry      What expires is old enough by the time that has passed, whatever the
+ *              clock on the wall says.
  *  liveness    After the last fault everything comes to rest within the bound
  *              that run.h computes from the links (told by sim_check_rest()).
  *

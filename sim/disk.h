@@ -49,7 +49,7 @@ void sim_disk_flush(struct sim_disk *d);
 /* A message of QoS 2 from the broker has been taken: its number is kept with what
  * was stored in this turn (store.h, flights), and left out when that is refused.
  * Of the last SIM_DISK_FLIGHTS it can be told whether they are durable. */
-#define SIM_DISK_FLIGHTS 64
+#define SIM_DISK_FLIGHTS 4096
 void sim_disk_put_flight(struct sim_disk *d, uint64_t number);
 bool sim_disk_has_flight(const struct sim_disk *d, uint64_t number);
 

@@ -69,6 +69,14 @@ static bool is_frame(const struct bridge_action *a, enum sn_type type)
     return a->type == BRIDGE_DO_SEND && sn_decode(a->send.bytes, &p) == SN_OK && p.type == type;
 }
 
+/* Of a client that every scenario here has. */
+static void say(struct sim_gateway *g, enum bridge_note note)
+{
+    sim_gateway_do(g,
+                   &(struct bridge_action){.type = BRIDGE_DO_NOTE,
+                                           .note = {.note = note, .client = sn_bytes_text("s1")}});
+}
+
 static bool on_action(struct sim_filter *f, struct sim_gateway *g, struct bridge_action *a)
 {
     struct mutant *m = (struct mutant *)f;
@@ -98,9 +106,18 @@ static bool on_action(struct sim_filter *f, struct sim_gateway *g, struct bridge
         if (a->type == BRIDGE_DO_SUBSCRIBE)
             a->subscribe.filter = sn_bytes_text("$share/bridges/#");
         return true;
+    case MUTATION_FALSE_WILL:
+        if (a->type == BRIDGE_DO_PUBLISH && is_turn(m))
+            say(g, BRIDGE_NOTE_WILL_FIRED);
+        return true;
+    case MUTATION_HASTE:
+        if (a->type == BRIDGE_DO_FORGET && is_turn(m))
+            say(g, BRIDGE_NOTE_UP_EXPIRED);
+        return true;
     case MUTATION_DEAF_TO_REFUSAL:
     case MUTATION_SWALLOWED_READING:
     case MUTATION_FALSELY_FULL:
+    case MUTATION_HARD_OF_HEARING:
     case MUTATION_NONE:
     case MUTATION_EARLY_ACKNOWLEDGEMENT:
     case MUTATION_EARLY_ACCEPTANCE:
@@ -147,11 +164,26 @@ static bool refuse(struct mutant *m, struct sim_gateway *g, const struct bridge_
 {
     if (e->type != BRIDGE_ON_MESSAGE || e->message.token == 0 || !is_turn(m))
         return true;
-    sim_gateway_do(g, &(struct bridge_action){.type = BRIDGE_DO_NOTE,
-                                              .note = {.note = BRIDGE_NOTE_DOWN_QUEUE_FULL,
-                                                       .client = sn_bytes_text("s1")}});
+    say(g, BRIDGE_NOTE_DOWN_QUEUE_FULL);
     sim_gateway_do(
         g, &(struct bridge_action){.type = BRIDGE_DO_ACCEPT, .accept.token = e->message.token});
+    return false;
+}
+
+/* Whoever publishes is told to connect, and the core never sees it. */
+static bool turn_away(struct mutant *m, struct sim_gateway *g, const struct bridge_event *e)
+{
+    struct sn_packet p;
+    uint8_t octets[16];
+    const struct sn_packet answer = {.type = SN_DISCONNECT};
+    if (e->type != BRIDGE_ON_FRAME || sn_decode(e->frame.bytes, &p) != SN_OK ||
+        p.type != SN_PUBLISH || !is_turn(m))
+        return true;
+    const size_t len = sn_encode(&answer, octets, sizeof(octets));
+    sim_gateway_do(g, &(struct bridge_action){.type = BRIDGE_DO_SEND,
+                                              .send = {.link = e->frame.link,
+                                                       .to = e->frame.from,
+                                                       .bytes = sn_bytes(octets, len)}});
     return false;
 }
 
@@ -179,6 +211,10 @@ static bool on_event(struct sim_filter *f, struct sim_gateway *g, const struct b
         return swallow(m, g, e);
     case MUTATION_FALSELY_FULL:
         return refuse(m, g, e);
+    case MUTATION_HARD_OF_HEARING:
+        return turn_away(m, g, e);
+    case MUTATION_FALSE_WILL:
+    case MUTATION_HASTE:
     case MUTATION_UNTOLD_ID:
     case MUTATION_WRONG_TOPIC:
     case MUTATION_MEMBER:

@@ -21,6 +21,9 @@ enum mutation {
     MUTATION_MEMBER,                /* some filters are subscribed as a share of a group */
     MUTATION_SWALLOWED_READING,     /* some messages are acknowledged, and that is all */
     MUTATION_FALSELY_FULL,          /* a queue counts as full that is not */
+    MUTATION_HARD_OF_HEARING,       /* some readings are answered by DISCONNECT */
+    MUTATION_FALSE_WILL,            /* wills are published of those who live */
+    MUTATION_HASTE,                 /* some messages expire at once */
     MUTATION_COUNT,
 };
 

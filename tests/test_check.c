@@ -201,6 +201,28 @@ static void a_queue_that_is_called_full_and_is_not_is_found(void **state)
     assert_found(smooth, MUTATION_FALSELY_FULL, "is dropped, and no queue is full");
 }
 
+static void a_reading_that_is_turned_away_is_found(void **state)
+{
+    (void)state;
+    assert_found(smooth, MUTATION_HARD_OF_HEARING, "is told to disconnect, and was never silent");
+}
+
+static void the_will_of_somebody_who_lives_is_found(void **state)
+{
+    (void)state;
+    assert_found(smooth, MUTATION_FALSE_WILL, "alive: the will of");
+}
+
+static void a_message_that_expires_too_soon_is_found(void **state)
+{
+    (void)state;
+    assert_found("link lan profile lan-udp\n"
+                 "fleet s 2 on lan  publishes up/{n} qos 2 every 10s\n"
+                 "gateway max_backlog_age_s 3600\n"
+                 "at 5m stop\n",
+                 MUTATION_HASTE, "expiry:");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +240,9 @@ int main(void)
         cmocka_unit_test(a_copy_that_the_disk_refused_is_found),
         cmocka_unit_test(a_member_of_a_group_is_found),
         cmocka_unit_test(a_queue_that_is_called_full_and_is_not_is_found),
+        cmocka_unit_test(a_reading_that_is_turned_away_is_found),
+        cmocka_unit_test(the_will_of_somebody_who_lives_is_found),
+        cmocka_unit_test(a_message_that_expires_too_soon_is_found),
         cmocka_unit_test(a_swallowed_message_is_found_among_those_that_are_alike),
     };
     if (sim_profiles_open(&profiles, NULL, stderr) != 0)
