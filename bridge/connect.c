@@ -209,8 +209,10 @@ void connect_begin(struct bridge *b, const struct peer *peer, const struct sn_pa
     const bool as_before =
         s != NULL && s->clean == p->connect.clean && s->sn.keepalive_s == keepalive_s;
     if (s != NULL && clients_is_at(s, peer) && as_before &&
-        (s->dialogue == DIALOGUE_STORING || s->dialogue == DIALOGUE_BROKER))
+        (s->dialogue == DIALOGUE_STORING || s->dialogue == DIALOGUE_BROKER)) {
+        sn_session_hear(&s->sn, b->now_ms);
         return; /* repeated; CONNACK is on its way */
+    }
     const char *const why = shortage(b, peer, id, s);
     if (why != NULL) {
         refuse(b, peer, id, SN_CONGESTION, why);

@@ -493,9 +493,25 @@ static void a_link_on_which_frames_are_late_has_more_patience(void **state)
 
 #define WITH(name, setup) cmocka_unit_test_setup_teardown(name, setup, end)
 
+/* The disk writes again after longer than the keep-alive; whoever asked all the time is there. */
+static void who_asks_while_the_disk_is_waited_for_is_alive(void **state)
+{
+    struct rig *r = *state;
+    play(r, "a > CONNECT keepalive_s=20 client_id='a'\n"
+            "    save session 1\n"
+            "wait 20000\n"
+            "a > CONNECT keepalive_s=20 client_id='a'\n"
+            "wait 20000\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "wait 5000\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        WITH(who_asks_while_the_disk_is_waited_for_is_alive, begin_late),
         WITH(connect_with_will_ends_the_open_delivery, begin),
         WITH(connect_with_will_ends_the_open_delivery, begin_clean),
         WITH(a_clean_connect_with_will_ends_the_open_delivery_for_good, begin),
