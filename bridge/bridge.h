@@ -304,6 +304,8 @@ struct bridge_action {
             uint32_t conn;
             uint32_t attempt; /* another each time; UP and DOWN say which they are about */
             bool clean;       /* the broker is to forget what it has of this client id */
+            bool careful;     /* the driver repeats no PUBLISH by itself that the broker has not
+                           * answered: the core hands it over again, when it is its turn */
             bool transient; /* what it has need not outlive the connection by more than an outage */
             struct sn_bytes client_id;  /* conn 0: empty, the driver knows */
             struct sn_bytes will_topic; /* empty: no will */

@@ -12,7 +12,9 @@
  * library still has in flight from before is recognised by its seq and not
  * sent a second time; DELIVERED comes when its handshake ends. What the broker
  * cannot take at the moment (its quota is exceeded, it is busy) is undecided,
- * never refused: the connection is ended and BROKER_DOWN says why. QoS 0 is at
+ * never refused: the connection is ended and BROKER_DOWN says why. With CONNECT
+ * `careful` only what the broker has answered with PUBREC is recognised: the rest
+ * is not repeated before it is handed over again. QoS 0 is at
  * most once: what the library has taken when the connection is lost counts as
  * DELIVERED. DISCONNECT is carried out without an event; what comes late of the
  * connection that it ended has another `attempt` than the next one.

@@ -431,6 +431,7 @@ static void put_command(struct broker *b, const struct bridge_action *a)
         c.attempt = a->connect.attempt;
         c.clean = a->connect.clean;
         c.transient = a->connect.transient;
+        c.careful = a->connect.careful;
         c.qos = a->connect.will_qos;
         c.retain = a->connect.will_retain;
         c.has_will = a->connect.will_topic.len > 0;

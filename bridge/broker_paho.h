@@ -76,6 +76,7 @@ struct command {
     bool retain; /* of the message or the will */
     bool clean;
     bool transient;
+    bool careful;
     bool forget;
     bool with_will;
     bool wants_retained;
@@ -179,6 +180,7 @@ struct connection {
     uint32_t attempt;
     bool clean;
     bool transient;
+    bool careful; /* nothing is repeated that the core does not hand over */
     bool has_will;
     bool will_retain;
     uint8_t will_qos;

@@ -349,6 +349,24 @@ static void sort_lost(struct connection *c)
     }
 }
 
+/* What the broker has not answered at all is forgotten here: the core hands it over again
+ * when it is its turn. The broker may hang up on one of them. */
+static void drop_unanswered(struct connection *c)
+{
+    char sent[BROKER_KEEP_NAME];
+    pthread_mutex_lock(&c->broker->lock);
+    for (struct flight *f = c->carried.next, *next; f != &c->carried; f = next) {
+        next = f->next;
+        if (f->state != FLIGHT_CARRIED || f->released)
+            continue;
+        paho_key_of(c, "s", f->token, sent);
+        broker_keep_remove(&c->keep, sent);
+        paho_custody_drop(f);
+        paho_put_flight(f);
+    }
+    pthread_mutex_unlock(&c->broker->lock);
+}
+
 /* Destroys the handle, but not what is in flight. */
 void paho_retire_handle(struct connection *c)
 {
@@ -542,7 +560,7 @@ static void try_connect(struct connection *c)
     c->keepalive_s = b->keepalive_s;
     b->figures.connects++;
     b->connecting++;
-    const bool retire = c->todo_retire;
+    const bool retire = c->todo_retire || c->careful; /* an old one has read what it repeats */
     pthread_mutex_unlock(&b->lock);
     if (b->wake != NULL)
         broker_wake_hurry(b->wake);
@@ -553,6 +571,8 @@ static void try_connect(struct connection *c)
     c->several_addresses = b->address_count > 1;
     if (retire)
         paho_retire_handle(c);
+    if (c->careful)
+        drop_unanswered(c);
     if (c->handle_protocol != 0 && c->handle_protocol != b->protocol)
         change_protocol(c);
     pthread_mutex_lock(&paho_library);
@@ -697,6 +717,7 @@ void paho_do_connect(struct broker *b, const struct command *command)
     replace_text(&c->client_id, id, id_len);
     c->clean = command->clean;
     c->transient = command->transient;
+    c->careful = command->careful;
     c->forget = c->with_will = false;
     c->has_will = command->has_will;
     c->will_qos = command->qos;

@@ -80,6 +80,7 @@ struct lane_sums {
     uint64_t qos0;
     uint64_t waiting;
     uint64_t bytes;
+    uint32_t suspects;
 };
 
 /* Whether somebody will ask the disk for what goes next. */
@@ -96,9 +97,12 @@ static void lane(const struct bridge *b, struct sums *sums, const struct queue *
     uint64_t bytes = 0;
     queue(b, sums, q);
     for (const struct message *m = q->head; m != NULL; m = m->next) {
-        assert(q->newest || first == NULL || !m->published); /* what is under way comes first */
-        if (!m->published && (first == NULL || q->newest))
+        const bool suspect = suspect_is(&m->suspicion);
+        /* What is under way comes first, but for what is tried alone. */
+        assert(q->newest || first == NULL || !m->published || suspect);
+        if (!m->published && !suspect && (first == NULL || q->newest))
             first = m;
+        all->suspects += suspect;
         all->inflight += m->published && m->qos > 0;
         all->inflight0 += m->published && m->qos == 0;
         all->qos0 += m->qos == 0;
@@ -127,6 +131,10 @@ static void uplink(const struct bridge *b, struct sums *sums, const struct upstr
     assert(u->inflight == all.inflight && u->inflight0 == all.inflight0);
     assert(u->qos0_waiting == all.qos0 && u->waiting == all.waiting && u->bytes == all.bytes);
     assert(upstream_is_up(u) || all.inflight + all.inflight0 == 0);
+    for (const struct filter *f = u->filters_first; f != NULL; f = f->all_next)
+        all.suspects += suspect_is(&f->suspicion);
+    assert(u->suspects == all.suspects);
+    assert(!u->trying || all.inflight + all.inflight0 + u->sync_open == 1);
     sums->waiting += u->missing;
     sums->waiting -= u->untracked;
     sums->up_queued += all.waiting;

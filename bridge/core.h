@@ -10,6 +10,7 @@
  *   permit.c      which topics sensors may use: of these, and of so many levels
  *   connect.c     CONNECT with its will dialogue, DISCONNECT, PINGREQ, loss
  *   uplink.c      REGISTER and PUBLISH from sensors, and on to the broker
+ *   suspect.c     what the broker hangs up on is found, and set aside
  *   lanes.c       which queue to the broker, and which message goes next
  *   subscribe.c   SUBSCRIBE, UNSUBSCRIBE, and their like at the broker
  *   filter.c      the tree of subscriptions
@@ -107,6 +108,27 @@ struct predefined {
     struct name *name;
 };
 
+/* ---- what the broker hangs up on: see suspect.c ------------------------------- */
+
+struct suspicion {
+    uint8_t losses; /* connections lost with it under way: SUSPECT_LOSSES, then it is a suspect */
+    uint8_t alone;  /* as a suspect: connections lost with nothing else under way */
+};
+
+#define SUSPECT_LOSSES 3
+#define SUSPECT_ALONE  3 /* others go first from here on, */
+#define SUSPECT_SURE   5 /* and from here on it is not sent any more */
+#define SUSPECT_STILL_MS                                                                           \
+    1000 /* nothing was sent or answered for so long before it is tried once more */
+
+#define SUSPECT_IDLE_MS 30000 /* the same for one that waits for others, when there are none */
+
+enum proof {
+    PROOF_REQUEST = 1, /* the broker has answered a SUBSCRIBE or UNSUBSCRIBE */
+    PROOF_MESSAGE = 2, /* or a message */
+    PROOF_SENDS = 4,   /* or has sent one */
+};
+
 /* ---- queues ------------------------------------------------------------------ */
 
 struct message {
@@ -129,6 +151,7 @@ struct message {
     bool published; /* to the broker: handed over, undecided */
     bool sent;      /* to a sensor: it went out before, DUP is due; to the broker: it was handed
                      * over in an earlier connection */
+    struct suspicion suspicion; /* to the broker, QoS 1 and 2 */
     uint8_t payload[];
 };
 
@@ -356,6 +379,7 @@ struct filter {
     bool asked_for;      /* the action under way is SUBSCRIBE */
     bool wants_retained; /* of the next SUBSCRIBE */
     bool named;          /* copies name it since the broker has it: all that come do */
+    struct suspicion suspicion;
     bool in_sync;        /* on the list of those to be told to the broker */
     struct name *level;
 };
@@ -439,12 +463,19 @@ struct upstream {
     uint8_t max_qos;
     uint16_t window;
 
+    uint64_t up_ms;    /* since when */
+    uint64_t still_ms; /* nothing was sent and nothing answered since then */
+    uint8_t proof;     /* enum proof: what it was of use for, in this connection */
+    bool trying;       /* what is under way is one suspect, and nothing else */
+    bool careful;      /* the next CONNECT asks the driver to repeat nothing by itself */
+    uint32_t suspects; /* messages and filters */
+
     /* while it is down */
-    uint32_t attempts;   /* since the last time it was up */
+    uint32_t attempts;   /* since the last time it was of use */
     uint32_t refusals;   /* times that the disk refused what came by it, since it took something */
     uint64_t refused_at; /* the ticket of the last STORE_FAILED that did */
     struct timer timer;  /* the next attempt; while it is made: the end of SUBSCRIBEs' patience;
-                          * while it is up: memory was short for FETCH */
+                          * while it is up: something is to be looked at */
     bool met;            /* it was up since the start, or since the sensor came */
     bool awaited;        /* SUBSCRIBEs wait for it to be up */
 
@@ -824,6 +855,13 @@ static inline bool upstream_is_open(const struct upstream *u)
     return u->state == UPSTREAM_UP && !u->stale;
 }
 
+/* Something was handed over by it, or answered. */
+static inline void upstream_stir(struct bridge *b, struct upstream *u)
+{
+    u->still_ms = b->now_ms;
+}
+/* While it is up: upstream_due() comes at this time or earlier. */
+void upstream_remind(struct bridge *b, struct upstream *u, uint64_t at_ms);
 void upstream_start(struct bridge *b); /* connects the shared one, and what is wanted */
 void upstream_hurry(struct bridge *b); /* who waits to try again does it now */
 
@@ -906,6 +944,28 @@ void exchanges_connect(
 uint32_t exchange_hash(const struct bridge *b, struct sn_bytes topic, struct sn_bytes payload);
 struct exchange *exchanges_find(const struct session *s, uint16_t mid);
 struct exchange *exchanges_add(struct bridge *b, struct session *s, uint16_t mid);
+
+/* A suspect that is alone under way; and one that is dropped: the broker never takes it. */
+void uplink_try(struct bridge *b, struct upstream *u, struct message *m);
+void uplink_set_aside(struct bridge *b, struct upstream *u, struct message *m);
+
+/* ---- suspect.c -------------------------------------------------------------------- */
+
+static inline bool suspect_is(const struct suspicion *s)
+{
+    return s->losses >= SUSPECT_LOSSES;
+}
+/* The connection was lost with all that is under way now. Returns whether something of that
+ * was under way at a loss before. */
+bool suspect_lost(struct bridge *b, struct upstream *u);
+/* What was under way is so no more: drops what the broker will never take. */
+void suspect_judge(struct bridge *b, struct upstream *u);
+/* It was answered, or is dropped. */
+void suspect_clear(struct upstream *u, struct suspicion *s);
+/* The broker has answered something, in this connection. */
+void suspect_proof(struct upstream *u, enum proof proof);
+/* Whether nothing else may be handed over; a suspect whose turn it is, is. */
+bool suspect_pump(struct bridge *b, struct upstream *u);
 
 /* ---- lanes.c ---------------------------------------------------------------------- */
 
@@ -990,6 +1050,11 @@ void subscribe_restore(struct bridge *b, struct session *s, struct name *filter,
                        uint8_t qos);
 void subscribe_resume(struct bridge *b, struct session *s); /* after a restart */
 void subscribe_remove_all(struct bridge *b, struct session *s);
+/* As for messages, in uplink.c. */
+void subscribe_try(struct bridge *b, struct filter *f);
+void subscribe_set_aside(struct bridge *b, struct filter *f);
+bool subscribe_is_wanted(const struct filter *f);
+void subscribe_pump(struct bridge *b, struct upstream *u);
 void subscribe_answered(struct bridge *b, uint32_t request, uint8_t code);
 void subscribe_up(struct bridge *b, struct upstream *u, bool session_present);
 void subscribe_down(struct bridge *b, struct upstream *u);

@@ -146,6 +146,7 @@ void filter_trim(struct bridge *b, struct filter *f)
         if (f->all_next != NULL)
             f->all_next->all_prev = f->all_prev;
         parent->children--;
+        suspect_clear(f->upstream, &f->suspicion);
         name_put(b, f->name);
         name_put(b, f->level);
         arena_put(&b->arena, f);

@@ -362,7 +362,7 @@ void lanes_advance(struct queue *q)
     struct message *m = q->next_out;
     do
         m = q->newest ? m->prev : m->next;
-    while (m != NULL && m->published);
+    while (m != NULL && (m->published || suspect_is(&m->suspicion)));
     q->next_out = m;
 }
 
@@ -375,6 +375,8 @@ void lanes_kept(struct queue *q, struct message *m)
 void lanes_rewind(struct queue *q)
 {
     q->next_out = q->newest ? q->tail : q->head;
+    if (q->next_out != NULL && suspect_is(&q->next_out->suspicion))
+        lanes_advance(q);
 }
 
 bool lanes_are_undecided(const struct bridge *b, const struct upstream *u)
@@ -441,7 +443,7 @@ struct message *lanes_find_published(struct upstream *u, uint64_t seq)
     for (struct lane *l = u->lanes; l != NULL; l = l->next) {
         const struct queue *q = &l->queue;
         struct message *m = q->newest ? q->tail : q->head;
-        while (m != NULL && m->seq != seq && (q->newest || m->published))
+        while (m != NULL && m->seq != seq && (q->newest || u->suspects > 0 || m->published))
             m = q->newest ? m->prev : m->next;
         if (m != NULL && m->seq == seq)
             return m;

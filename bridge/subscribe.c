@@ -27,7 +27,7 @@ static uint8_t wanted_qos(const struct filter *f)
     return qos;
 }
 
-static bool is_wanted(const struct filter *f)
+bool subscribe_is_wanted(const struct filter *f)
 {
     return f->subscriptions != NULL || f->waiting != NULL;
 }
@@ -39,7 +39,7 @@ static uint32_t request_hash(uint32_t request)
 
 static void request(struct bridge *b, struct filter *f)
 {
-    const bool subscribe = is_wanted(f);
+    const bool subscribe = subscribe_is_wanted(f);
     f->request = ++b->last_request;
     f->state = FILTER_PENDING;
     f->asked_for = subscribe;
@@ -49,6 +49,7 @@ static void request(struct bridge *b, struct filter *f)
     table_remove(&f->by_request);
     table_add(&b->filters_by_request, &f->by_request, request_hash(f->request));
     f->upstream->sync_open++;
+    upstream_stir(b, f->upstream);
     bridge_emit(
         b, &(struct bridge_action){.type = subscribe ? BRIDGE_DO_SUBSCRIBE : BRIDGE_DO_UNSUBSCRIBE,
                                    .subscribe = {.conn = f->upstream->conn,
@@ -60,20 +61,29 @@ static void request(struct bridge *b, struct filter *f)
     f->wants_retained = false;
 }
 
-static void sync_pump(struct bridge *b, struct upstream *u)
+void subscribe_pump(struct bridge *b, struct upstream *u)
 {
-    while (upstream_is_open(u) && u->sync_first != NULL && u->sync_open < SYNC_MAX) {
+    while (upstream_is_open(u) && !suspect_pump(b, u) && u->sync_first != NULL &&
+           u->sync_open < SYNC_MAX) {
         struct filter *f = u->sync_first;
         u->sync_first = f->sync_next;
         if (u->sync_first == NULL)
             u->sync_last = NULL;
         f->in_sync = false;
         const bool known = f->state == FILTER_ACTIVE;
-        if (is_wanted(f) ? !known || f->wants_retained || f->asked_qos < wanted_qos(f) : known)
+        if (suspect_is(&f->suspicion) && subscribe_is_wanted(f))
+            continue; /* it is tried alone */
+        if (subscribe_is_wanted(f) ? !known || f->wants_retained || f->asked_qos < wanted_qos(f)
+                                   : known)
             request(b, f);
         else
             filter_trim(b, f);
     }
+}
+
+void subscribe_try(struct bridge *b, struct filter *f)
+{
+    request(b, f);
 }
 
 /* Puts a filter on the list of those that the broker must hear about. */
@@ -97,7 +107,7 @@ static void sync(struct bridge *b, struct filter *f)
 {
     struct upstream *u = f->upstream;
     enlist(f);
-    sync_pump(b, u);
+    subscribe_pump(b, u);
 }
 
 /* ---- subscriptions ----------------------------------------------------------------- */
@@ -147,7 +157,7 @@ static void drop(struct bridge *b, struct subscription *sub)
     b->status.subscriptions--;
     if (f->subscriptions == NULL)
         b->status.filters--;
-    if (!is_wanted(f))
+    if (!subscribe_is_wanted(f))
         sync(b, f);
 }
 
@@ -452,6 +462,9 @@ void subscribe_answered(struct bridge *b, uint32_t number, uint8_t code)
     struct upstream *u = f->upstream;
     const bool subscribed = f->asked_for;
     u->sync_open--;
+    upstream_stir(b, u);
+    suspect_proof(u, PROOF_REQUEST);
+    suspect_clear(u, &f->suspicion);
     if (subscribed && code < REFUSED) {
         f->state = FILTER_ACTIVE;
         f->granted = code;
@@ -473,13 +486,15 @@ void subscribe_answered(struct bridge *b, uint32_t number, uint8_t code)
     }
     /* Something may have changed while the request was under way. What was refused
      * is not asked for again at once, but somebody may have come after UNSUBSCRIBE. */
-    const bool changed = is_wanted(f) != (f->state == FILTER_ACTIVE) ||
-                         (is_wanted(f) && (f->wants_retained || wanted_qos(f) > f->asked_qos));
+    const bool changed =
+        subscribe_is_wanted(f) != (f->state == FILTER_ACTIVE) ||
+        (subscribe_is_wanted(f) && (f->wants_retained || wanted_qos(f) > f->asked_qos));
     if (changed && (code < REFUSED || !subscribed))
         sync(b, f);
     else
         filter_trim(b, f);
-    sync_pump(b, u);
+    subscribe_pump(b, u);
+    uplink_pump(b, u); /* which may have waited for the answer to this one */
 }
 
 /* ---- UNSUBSCRIBE ----------------------------------------------------------------------- */
@@ -534,7 +549,7 @@ void subscribe_up(struct bridge *b, struct upstream *u, bool session_present)
         if (f->name != NULL)
             enlist(f);
     }
-    sync_pump(b, u);
+    subscribe_pump(b, u);
 }
 
 /* A request under way is undecided: it is made again when the broker is back.
@@ -557,6 +572,22 @@ void subscribe_down(struct bridge *b, struct upstream *u)
     }
     u->sync_open = 0;
     u->awaited = false;
+}
+
+/* Who has been granted it hears nothing of that: there is no message for it. */
+void subscribe_set_aside(struct bridge *b, struct filter *f)
+{
+    suspect_clear(f->upstream, &f->suspicion);
+    f->state = FILTER_PENDING; /* it stays until all is done */
+    grant_waiting(b, f, REFUSED);
+    while (f->subscriptions != NULL) {
+        struct subscription *sub = f->subscriptions;
+        bridge_note(b, BRIDGE_NOTE_FILTER_SET_ASIDE, sub->session, name_bytes(f->name), 0);
+        erase_record(b, sub->session, BRIDGE_RECORD_FILTER, sub->key);
+        drop(b, sub);
+    }
+    f->state = FILTER_UNKNOWN;
+    enlist(f);
 }
 
 /* The newest node comes first on the list, so it has no children. */

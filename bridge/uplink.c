@@ -664,6 +664,8 @@ void uplink_failed(struct bridge *b, const struct await *a)
         return; /* the broker has it */
     lanes_left(b, u, q, a->topic, a->bytes);
     if (m != NULL)
+        suspect_clear(u, &m->suspicion);
+    if (m != NULL)
         queue_remove(b, q, m);
     else
         q->on_disk--;
@@ -693,6 +695,7 @@ static void settle(struct bridge *b, struct upstream *u, struct message *m, uint
     struct exchange *e = m->exchange;
     struct queue *q = m->queue;
     outcome.queued = 0 - 1ull;
+    suspect_clear(u, &m->suspicion);
     account_up(b, m->session, m->class, m->link, outcome);
     account_bytes(b, m->class, 0 - (uint64_t)m->len);
     lanes_left(b, u, q, m->topic, m->len);
@@ -731,7 +734,9 @@ static uint32_t expiry_left_s(const struct bridge *b, const struct message *m)
 static void publish(struct bridge *b, struct upstream *u, struct message *m)
 {
     m->published = true;
-    lanes_advance(m->queue);
+    if (m->queue->next_out == m)
+        lanes_advance(m->queue);
+    upstream_stir(b, u);
     if (m->qos == 0)
         u->inflight0++;
     else
@@ -749,7 +754,8 @@ static void publish(struct bridge *b, struct upstream *u, struct message *m)
 static void hand_over(struct bridge *b, struct upstream *u)
 {
     struct queue *q;
-    while ((q = lanes_next(b, u)) != NULL) {
+    const bool waits = suspect_pump(b, u);
+    while (!waits && (q = lanes_next(b, u)) != NULL) {
         struct message *m = q->next_out;
         if (m->expires_ms != 0 && m->expires_ms <= b->now_ms)
             drop_expired(b, u, m);
@@ -762,6 +768,21 @@ static void hand_over(struct bridge *b, struct upstream *u)
         b->disk_first = u;
     }
     lanes_refill(b, u, lanes_live_max(b, u));
+}
+
+void uplink_try(struct bridge *b, struct upstream *u, struct message *m)
+{
+    if (m->expires_ms != 0 && m->expires_ms <= b->now_ms)
+        drop_expired(b, u, m);
+    else
+        publish(b, u, m);
+}
+
+void uplink_set_aside(struct bridge *b, struct upstream *u, struct message *m)
+{
+    bridge_note(b, BRIDGE_NOTE_UP_SET_ASIDE, clients_find_number(b, m->session),
+                name_bytes(m->topic), m->suspicion.alone);
+    settle(b, u, m, REFUSED, (struct bridge_account){.dropped = 1});
 }
 
 void uplink_pump(struct bridge *b, struct upstream *u)
@@ -876,12 +897,16 @@ void uplink_delivered(struct bridge *b, struct upstream *u, uint64_t seq, uint8_
         u->inflight0--;
     else if (m->published)
         u->inflight--;
+    upstream_stir(b, u);
+    if (m->qos > 0)
+        suspect_proof(u, PROOF_MESSAGE);
     const bool refused = code >= REFUSED;
     if (refused)
         bridge_note(b, BRIDGE_NOTE_UP_REFUSED_BY_BROKER, clients_find_number(b, m->session),
                     name_bytes(m->topic), code);
     settle(b, u, m, code, (struct bridge_account){.delivered = !refused, .dropped = refused});
     uplink_pump(b, u);
+    subscribe_pump(b, u);
     upstream_settled(b, u);
 }
 

@@ -4,7 +4,8 @@
 
 #include "bridge/pattern.h"
 
-#define ATTEMPTS_MAX 32 /* back-off is at its limit long before */
+#define ATTEMPTS_MAX 32    /* back-off is at its limit long before */
+#define USEFUL_MS    10000 /* a connection that lasted so long was of use in any case */
 
 /* Reason codes of MQTT 5 that the same CONNECT would get again and again. The others
  * say that the broker is busy, moved or out of something: as good as away. */
@@ -114,6 +115,7 @@ static void connect_now(struct bridge *b, struct upstream *u)
         a.connect.clean = u->fresh && !u->stale;
         a.connect.transient = (s->clean || !s->transparent) && !u->stale;
     }
+    a.connect.careful = u->careful || u->suspects > 0;
     if (has_will(u)) {
         a.connect.will_topic = name_bytes(s->will.topic);
         a.connect.will_message = blob_bytes(s->will.message);
@@ -201,6 +203,8 @@ static void gone(struct bridge *b, struct upstream *u)
         b->connecting--;
     u->state = UPSTREAM_DOWN;
     u->stale = false;
+    u->trying = false;
+    timers_set(&b->timers, &u->timer, TIMER_NEVER);
     if (was_up && u->session == NULL) {
         outage_begin(b);
         discover_broker(b, false);
@@ -299,6 +303,12 @@ void upstream_await(struct bridge *b, struct upstream *u)
     if (!u->awaited)
         timers_set(&b->timers, &u->timer, b->now_ms + BROKER_WAIT_MS);
     u->awaited = true;
+}
+
+void upstream_remind(struct bridge *b, struct upstream *u, uint64_t at_ms)
+{
+    if (upstream_is_up(u) && at_ms < u->timer.due_ms)
+        timers_set(&b->timers, &u->timer, at_ms);
 }
 
 void upstream_settled(struct bridge *b, struct upstream *u)
@@ -429,7 +439,9 @@ void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event
     if (u->state != UPSTREAM_CONNECTING || event->up.attempt != u->attempt)
         return;
     u->state = UPSTREAM_UP;
-    u->attempts = 0;
+    u->up_ms = u->still_ms = b->now_ms;
+    u->proof = 0;
+    u->careful = false;
     u->window = event->up.window;
     u->max_qos = event->up.max_qos;
     if (s == NULL) {
@@ -457,6 +469,19 @@ void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event
     }
 }
 
+/* It was lost. It was of use when the broker has answered something, unless it hung up
+ * on what it hung up on before and was not tried on purpose; else the pauses go on to grow,
+ * though CONNECT succeeds. */
+static void lose(struct bridge *b, struct upstream *u)
+{
+    const bool tried = u->trying;
+    const bool again = suspect_lost(b, u);
+    if (b->now_ms - u->up_ms >= USEFUL_MS || (u->proof != 0 && (tried || !again)))
+        u->attempts = 0;
+    gone(b, u);
+    suspect_judge(b, u);
+}
+
 void upstream_down(struct bridge *b, struct upstream *u, const struct bridge_event *event)
 {
     struct session *s = u->session;
@@ -472,7 +497,10 @@ void upstream_down(struct bridge *b, struct upstream *u, const struct bridge_eve
                : refused ? BRIDGE_NOTE_CONNECTION_REFUSED
                          : BRIDGE_NOTE_CONNECTION_FAILED;
     bridge_note(b, note, s, why, u->attempts);
-    gone(b, u);
+    if (was_up)
+        lose(b, u);
+    else
+        gone(b, u);
     if (refused)
         u->attempts = ATTEMPTS_MAX; /* nothing changes that soon */
     try_later(b, u);
@@ -521,7 +549,8 @@ void upstream_due(struct bridge *b, struct upstream *u)
     } else if (may_renew(b, u)) {
         renew(b, u);
     } else if (upstream_is_up(u)) {
-        uplink_pump(b, u); /* memory was short */
+        subscribe_pump(b, u);
+        uplink_pump(b, u);
     } else if (u->state == UPSTREAM_DOWN && !b->stopping && (s == NULL || u->wanted)) {
         want_turn(b, u);
     }

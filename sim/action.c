@@ -118,13 +118,13 @@ static void say_fetch(struct line *l, const struct bridge_action *a)
 static void say_connect(struct line *l, const struct bridge_action *a)
 {
     if (a->connect.conn == 0) {
-        say(l, "connect broker");
+        say(l, "connect broker%s", a->connect.careful ? " careful" : "");
         return;
     }
     say(l, "connect");
     say_conn(l, a->connect.conn);
-    say(l, " \"%s\"%s%s", sim_word(a->connect.client_id).c, a->connect.clean ? " clean" : "",
-        a->connect.transient ? " transient" : "");
+    say(l, " \"%s\"%s%s%s", sim_word(a->connect.client_id).c, a->connect.clean ? " clean" : "",
+        a->connect.transient ? " transient" : "", a->connect.careful ? " careful" : "");
     if (a->connect.will_topic.len > 0)
         say(l, " will qos=%u%s %s \"%s\"", a->connect.will_qos,
             a->connect.will_retain ? " retain" : "", sim_word(a->connect.will_topic).c,

@@ -924,6 +924,7 @@ static void nothing_new_begins_while_stopping(void **state)
             "stored\n");
 }
 
+/* That CONNECT succeeds is no end to it: the connection has to be of use, or to last. */
 static void the_broker_is_tried_again_with_back_off(void **state)
 {
     struct rig *r = *state;
@@ -946,8 +947,16 @@ static void the_broker_is_tried_again_with_back_off(void **state)
             "    * BROKER_UP\n"
             "broker down\n"
             "    * BROKER_LOST: gone\n"
+            "wait 8000\n"
+            "    +6586\n"
+            "    connect broker\n"
+            "broker up\n"
+            "    * BROKER_UP\n"
+            "wait 10000\n"
+            "broker down\n"
+            "    * BROKER_LOST: gone\n"
             "wait 1000\n"
-            "    +824\n"
+            "    +769\n"
             "    connect broker\n");
 }
 
