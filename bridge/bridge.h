@@ -449,6 +449,7 @@ struct bridge_config {
     uint16_t max_keepalive_s;   /* for those who want more, or none; 0: no limit */
     uint16_t tolerance_percent; /* of silence beyond what a client said; 0: as in 7.2 */
     uint32_t qos0_backlog;      /* QoS 0 messages kept in memory while the broker is away */
+    uint32_t answer_timeout_s;  /* a broker silent for so long counts as away; 0: never */
     uint32_t reconnect_min_ms;  /* back-off towards the broker */
     uint32_t reconnect_max_ms;
     uint32_t awake_messages;  /* given to a sleeper per wake; 0: all */
@@ -494,7 +495,7 @@ size_t bridge_memory_usual(const struct bridge_config *config);
  * connect_offline, outage_disconnect_s, max_subscriptions, max_queue and max_backlog
  * with their octets and ages, expire_..., live_share, max_new_clients, max_writes,
  * max_client_id, max_topic_levels, dollar_topics, tolerance_percent,
- * qos0_backlog, reconnect_min_ms, reconnect_max_ms, awake_messages, awake_s,
+ * qos0_backlog, answer_timeout_s, reconnect_min_ms, reconnect_max_ms, awake_messages, awake_s,
  * strict_sleep, register_short, predefined; and of a link retry_ms, retry_min_ms,
  * retry_max_ms, retries, qos_minus_one, roam, forwarders,
  * advertise_s, gwinfo_broadcast. */

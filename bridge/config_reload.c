@@ -50,6 +50,7 @@ static const struct {
     {CONFIG_IN_BROKER, "connect_timeout_s"},
     {CONFIG_IN_BROKER, "session_expiry_s"},
     {CONFIG_IN_BROKER, "reconnect_min_ms"},
+    {CONFIG_IN_BROKER, "answer_timeout_s"},
     {CONFIG_IN_BROKER, "reconnect_max_ms"},
     {CONFIG_IN_LINK, "advertise_s"},
     {CONFIG_IN_LINK, "retry_ms"},

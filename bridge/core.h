@@ -380,7 +380,7 @@ struct filter {
     bool wants_retained; /* of the next SUBSCRIBE */
     bool named;          /* copies name it since the broker has it: all that come do */
     struct suspicion suspicion;
-    bool in_sync;        /* on the list of those to be told to the broker */
+    bool in_sync; /* on the list of those to be told to the broker */
     struct name *level;
 };
 
@@ -463,12 +463,14 @@ struct upstream {
     uint8_t max_qos;
     uint16_t window;
 
-    uint64_t up_ms;    /* since when */
-    uint64_t still_ms; /* nothing was sent and nothing answered since then */
-    uint8_t proof;     /* enum proof: what it was of use for, in this connection */
-    bool trying;       /* what is under way is one suspect, and nothing else */
-    bool careful;      /* the next CONNECT asks the driver to repeat nothing by itself */
-    uint32_t suspects; /* messages and filters */
+    uint64_t up_ms;       /* since when */
+    uint64_t still_ms;    /* nothing was sent and nothing answered since then */
+    uint64_t heard_ms;    /* it has answered everything, or something last, then */
+    uint64_t patience_ms; /* the timer is for the end of the patience with it, if it is due then */
+    uint8_t proof;        /* enum proof: what it was of use for, in this connection */
+    bool trying;          /* what is under way is one suspect, and nothing else */
+    bool careful;         /* the next CONNECT asks the driver to repeat nothing by itself */
+    uint32_t suspects;    /* messages and filters */
 
     /* while it is down */
     uint32_t attempts;   /* since the last time it was of use */
@@ -855,11 +857,14 @@ static inline bool upstream_is_open(const struct upstream *u)
     return u->state == UPSTREAM_UP && !u->stale;
 }
 
-/* Something was handed over by it, or answered. */
-static inline void upstream_stir(struct bridge *b, struct upstream *u)
+static inline uint32_t upstream_under_way(const struct upstream *u)
 {
-    u->still_ms = b->now_ms;
+    return u->inflight + u->inflight0 + u->sync_open;
 }
+/* Something is about to be handed over by it; the broker has answered or sent something:
+ * call before what waits for that is looked at. */
+void upstream_asks(struct bridge *b, struct upstream *u);
+void upstream_heard(struct bridge *b, struct upstream *u);
 /* While it is up: upstream_due() comes at this time or earlier. */
 void upstream_remind(struct bridge *b, struct upstream *u, uint64_t at_ms);
 void upstream_start(struct bridge *b); /* connects the shared one, and what is wanted */

@@ -426,8 +426,10 @@ void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_
 {
     struct fan_out out = {.b = b, .upstream = u, .event = event};
     b->match_stamp++;
-    if (u != NULL)
+    if (u != NULL) {
         u->proof |= PROOF_SENDS;
+        upstream_heard(b, u);
+    }
     if (u != NULL && sn_topic_check_name(event->message.topic) == SN_OK) {
         out.named = names_known_filters(b, u, event);
         group(b, u, event);

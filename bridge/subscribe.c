@@ -48,8 +48,8 @@ static void request(struct bridge *b, struct filter *f)
         f->round++;
     table_remove(&f->by_request);
     table_add(&b->filters_by_request, &f->by_request, request_hash(f->request));
+    upstream_asks(b, f->upstream);
     f->upstream->sync_open++;
-    upstream_stir(b, f->upstream);
     bridge_emit(
         b, &(struct bridge_action){.type = subscribe ? BRIDGE_DO_SUBSCRIBE : BRIDGE_DO_UNSUBSCRIBE,
                                    .subscribe = {.conn = f->upstream->conn,
@@ -462,7 +462,7 @@ void subscribe_answered(struct bridge *b, uint32_t number, uint8_t code)
     struct upstream *u = f->upstream;
     const bool subscribed = f->asked_for;
     u->sync_open--;
-    upstream_stir(b, u);
+    upstream_heard(b, u);
     suspect_proof(u, PROOF_REQUEST);
     suspect_clear(u, &f->suspicion);
     if (subscribed && code < REFUSED) {

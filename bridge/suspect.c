@@ -85,7 +85,7 @@ bool suspect_pump(struct bridge *b, struct upstream *u)
         return false;
     if (u->trying)
         return true;
-    const bool busy = u->inflight + u->inflight0 + u->sync_open > 0;
+    const bool busy = upstream_under_way(u) > 0;
     const bool idle = !busy && b->now_ms >= u->still_ms + SUSPECT_IDLE_MS;
     struct filter *f = upstream_is_open(u) ? next_filter(u, idle) : NULL;
     struct message *m = f == NULL ? next_message(u, idle) : NULL;

@@ -736,7 +736,7 @@ static void publish(struct bridge *b, struct upstream *u, struct message *m)
     m->published = true;
     if (m->queue->next_out == m)
         lanes_advance(m->queue);
-    upstream_stir(b, u);
+    upstream_asks(b, u);
     if (m->qos == 0)
         u->inflight0++;
     else
@@ -897,7 +897,7 @@ void uplink_delivered(struct bridge *b, struct upstream *u, uint64_t seq, uint8_
         u->inflight0--;
     else if (m->published)
         u->inflight--;
-    upstream_stir(b, u);
+    upstream_heard(b, u);
     if (m->qos > 0)
         suspect_proof(u, PROOF_MESSAGE);
     const bool refused = code >= REFUSED;

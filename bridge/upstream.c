@@ -1,6 +1,7 @@
 #include "bridge/core.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #include "bridge/pattern.h"
 
@@ -311,6 +312,31 @@ void upstream_remind(struct bridge *b, struct upstream *u, uint64_t at_ms)
         timers_set(&b->timers, &u->timer, at_ms);
 }
 
+static uint64_t silent_ms(const struct bridge *b, const struct upstream *u)
+{
+    const uint64_t ms = (uint64_t)b->config->answer_timeout_s * 1000;
+    return ms == 0 || upstream_under_way(u) == 0 ? BRIDGE_NEVER : u->heard_ms + ms;
+}
+
+void upstream_asks(struct bridge *b, struct upstream *u)
+{
+    u->still_ms = b->now_ms;
+    if (upstream_under_way(u) == 0)
+        u->heard_ms = b->now_ms;
+    const uint64_t end_ms = u->heard_ms + (uint64_t)b->config->answer_timeout_s * 1000;
+    if (b->config->answer_timeout_s == 0 || end_ms >= u->timer.due_ms)
+        return;
+    u->patience_ms = end_ms;
+    upstream_remind(b, u, end_ms);
+}
+
+void upstream_heard(struct bridge *b, struct upstream *u)
+{
+    u->still_ms = u->heard_ms = b->now_ms;
+    if (upstream_under_way(u) == 0 && u->timer.due_ms == u->patience_ms)
+        timers_set(&b->timers, &u->timer, TIMER_NEVER);
+}
+
 void upstream_settled(struct bridge *b, struct upstream *u)
 {
     /* By the timer, for the session may go with it. */
@@ -439,7 +465,7 @@ void upstream_up(struct bridge *b, struct upstream *u, const struct bridge_event
     if (u->state != UPSTREAM_CONNECTING || event->up.attempt != u->attempt)
         return;
     u->state = UPSTREAM_UP;
-    u->up_ms = u->still_ms = b->now_ms;
+    u->up_ms = u->still_ms = u->heard_ms = b->now_ms;
     u->proof = 0;
     u->careful = false;
     u->window = event->up.window;
@@ -517,6 +543,35 @@ void upstream_down(struct bridge *b, struct upstream *u, const struct bridge_eve
         connect_answered(b, s);
 }
 
+/* It is connected and says nothing, as one that was stopped or hangs: as if it were away. */
+static void give_up(struct bridge *b, struct upstream *u)
+{
+    char why[80];
+    snprintf(why, sizeof(why), "no answer for %llu s, %u wait",
+             (unsigned long long)(b->now_ms - u->heard_ms) / 1000, (unsigned)upstream_under_way(u));
+    bridge_note(b, BRIDGE_NOTE_BROKER_SILENT, u->session, sn_bytes_text(why),
+                upstream_under_way(u));
+    bridge_emit(
+        b, &(struct bridge_action){.type = BRIDGE_DO_DISCONNECT, .disconnect = {.conn = u->conn}});
+    lose(b, u);
+    try_later(b, u);
+    upstream_settled(b, u);
+    next_turn(b);
+}
+
+/* It is up, and its timer has come. */
+static void look(struct bridge *b, struct upstream *u)
+{
+    if (silent_ms(b, u) <= b->now_ms) {
+        give_up(b, u);
+        return;
+    }
+    subscribe_pump(b, u);
+    uplink_pump(b, u);
+    u->patience_ms = silent_ms(b, u);
+    upstream_remind(b, u, u->patience_ms);
+}
+
 static void hurry(struct bridge *b, struct upstream *u)
 {
     if (u->state == UPSTREAM_DOWN && u->timer.due_ms != TIMER_NEVER)
@@ -549,8 +604,7 @@ void upstream_due(struct bridge *b, struct upstream *u)
     } else if (may_renew(b, u)) {
         renew(b, u);
     } else if (upstream_is_up(u)) {
-        subscribe_pump(b, u);
-        uplink_pump(b, u);
+        look(b, u);
     } else if (u->state == UPSTREAM_DOWN && !b->stopping && (s == NULL || u->wanted)) {
         want_turn(b, u);
     }

@@ -23,26 +23,31 @@ static void options(struct rig_options *o)
     o->config.max_topic_levels = 3;
 }
 
+static void connect_both(struct rig *r)
+{
+    play(r, "broker up\n"
+            "    * BROKER_UP\n"
+            "a > CONNECT client_id='a'\n"
+            "    save session 1\n"
+            "stored\n"
+            "    * CLIENT_CONNECTED a\n"
+            "    a < CONNACK code=accepted\n"
+            "b > CONNECT client_id='b'\n"
+            "    connect via 2 'b'\n"
+            "    save session 2\n"
+            "stored\n"
+            "broker 2 up\n"
+            "    * CONNECTION_UP b\n"
+            "    * CLIENT_CONNECTED b\n"
+            "    b < CONNACK code=accepted\n");
+}
+
 static int begin(void **state)
 {
     struct rig_options o;
     options(&o);
     *state = rig_new(&o);
-    play(*state, "broker up\n"
-                 "    * BROKER_UP\n"
-                 "a > CONNECT client_id='a'\n"
-                 "    save session 1\n"
-                 "stored\n"
-                 "    * CLIENT_CONNECTED a\n"
-                 "    a < CONNACK code=accepted\n"
-                 "b > CONNECT client_id='b'\n"
-                 "    connect via 2 'b'\n"
-                 "    save session 2\n"
-                 "stored\n"
-                 "broker 2 up\n"
-                 "    * CONNECTION_UP b\n"
-                 "    * CLIENT_CONNECTED b\n"
-                 "    b < CONNACK code=accepted\n");
+    connect_both(*state);
     return 0;
 }
 
@@ -495,6 +500,64 @@ static void a_sensor_with_its_own_connection_is_told(void **state)
             "    * CONNECTION_UP b\n");
 }
 
+/* ---- a broker that is silent ------------------------------------------------------- */
+
+static int begin_impatient(void **state)
+{
+    struct rig_options o;
+    options(&o);
+    o.config.answer_timeout_s = 20;
+    *state = rig_new(&o);
+    connect_both(*state);
+    return 0;
+}
+
+/* As long as anything comes it is there. */
+static void a_broker_that_is_silent_is_taken_for_away(void **state)
+{
+    struct rig *r = *state;
+    play(r, "wait 100000\n"
+            "a > PUBLISH qos=1 predefined=2 mid=1 data='x'\n"
+            "    store 3 qos=1 p 'x' lazy\n"
+            "    publish 3 qos=1 p 'x'\n"
+            "    save account lazy\n"
+            "stored\n"
+            "    a < PUBACK tid=2 mid=1 code=accepted\n"
+            "wait 15000\n"
+            "a > SUBSCRIBE qos=1 mid=2 name='t'\n"
+            "    save topic 1 1 t\n"
+            "    subscribe 1 qos=1 t retained\n"
+            "subscribed 1 1\n"
+            "    save filter 1 1 qos=1 t\n"
+            "stored\n"
+            "    a < SUBACK qos=1 tid=1 mid=2 code=accepted\n"
+            "wait 15000\n"
+            "message token 1 qos=0 t 'm'\n"
+            "    accept 1\n"
+            "    a < PUBLISH qos=0 tid=1 mid=0 data='m'\n"
+            "wait 15000\n"
+            "a > PUBLISH qos=1 predefined=2 mid=3 data='y'\n"
+            "    store 8 qos=1 p 'y' lazy\n"
+            "    publish 8 qos=1 p 'y'\n"
+            "stored\n"
+            "    a < PUBACK tid=2 mid=3 code=accepted\n"
+            "wait 7000\n"
+            "    +5000\n"
+            "    * BROKER_SILENT: no answer for 20 s, 2 wait\n"
+            "    disconnect broker\n"
+            "    +5816\n"
+            "    connect broker\n"
+            "broker up session\n"
+            "    * BROKER_UP\n"
+            "    publish 3 qos=1 p 'x'\n"
+            "    publish 8 qos=1 p 'y'\n"
+            "delivered 3\n"
+            "    forget 3 lazy\n"
+            "delivered 8\n"
+            "    forget 8 lazy\n"
+            "wait 100000\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -505,6 +568,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_message_is_not_blamed_unless_another_is_taken, begin,
                                         end),
         cmocka_unit_test_setup_teardown(a_filter_that_the_broker_hangs_up_on_is_set_aside, begin,
+                                        end),
+        cmocka_unit_test_setup_teardown(a_broker_that_is_silent_is_taken_for_away, begin_impatient,
                                         end),
         cmocka_unit_test_setup_teardown(a_sensor_with_its_own_connection_is_told, begin, end),
     };

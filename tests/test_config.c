@@ -196,6 +196,7 @@ static void every_key_reaches_its_field(void **state)
                            "max_inflight = 20\n"
                            "session_expiry_s = 4294967295\n"
                            "reconnect_min_ms = 22\n"
+                           "answer_timeout_s = 99\n"
                            "reconnect_max_ms = 23\n"
                            "user_properties = always\n"
                            "[class alarm]\n"
@@ -287,6 +288,7 @@ static void every_key_reaches_its_field(void **state)
     assert_int_equal(c.broker.max_inflight, 20);
     assert_true(c.broker.session_expiry_s == UINT32_MAX);
     assert_int_equal(c.bridge.reconnect_min_ms, 22);
+    assert_int_equal(c.bridge.answer_timeout_s, 99);
     assert_int_equal(c.bridge.reconnect_max_ms, 23);
     assert_int_equal(c.broker.user_properties, BROKER_PROPERTIES_ALWAYS);
 
