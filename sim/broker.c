@@ -491,7 +491,8 @@ static void publish_will(struct sim_broker *b, struct connection *c)
     parcel_drop(will);
 }
 
-static void lose(struct sim_broker *b, struct connection *c, const char *why)
+static void lose_over(struct sim_broker *b, struct connection *c, const char *why,
+                      const struct sim_message *m)
 {
     if (c->state == IS_DOWN)
         return;
@@ -513,12 +514,32 @@ static void lose(struct sim_broker *b, struct connection *c, const char *why)
     if (c->first == NULL)
         c->last = NULL;
     if (was_up)
-        say(b, SIM_BROKER_DOWN, c, why, NULL);
+        say(b, SIM_BROKER_DOWN, c, why, m);
     b->fn(b->ctx,
           &(struct bridge_event){.type = BRIDGE_ON_BROKER_DOWN,
                                  .down = {.conn = c->number, .attempt = c->attempt, .why = why}});
     publish_will(b, c);
     pump(b);
+}
+
+static void lose(struct sim_broker *b, struct connection *c, const char *why)
+{
+    lose_over(b, c, why, NULL);
+}
+
+static bool has_too_many_levels(const struct sim_broker *b, struct sn_bytes topic)
+{
+    uint32_t levels = 1;
+    for (size_t i = 0; i < topic.len; i++)
+        levels += topic.data[i] == '/';
+    return b->options.max_levels != 0 && levels > b->options.max_levels;
+}
+
+static bool is_unbearable(const struct sim_broker *b, const struct parcel *p)
+{
+    const struct sim_broker_options *o = &b->options;
+    return has_too_many_levels(b, p->topic) || (o->no_retain && p->retain) ||
+           (o->max_packet != 0 && p->topic.len + p->payload.len > o->max_packet);
 }
 
 static void connected(struct sim_broker *b, struct connection *c, bool clean)
@@ -544,6 +565,15 @@ static void connected(struct sim_broker *b, struct connection *c, bool clean)
 
 static void published(struct sim_broker *b, struct connection *c, const struct way *w)
 {
+    if (is_unbearable(b, w->parcel)) {
+        const struct sim_message m = {.topic = w->parcel->topic,
+                                      .payload = w->parcel->payload,
+                                      .qos = w->parcel->qos,
+                                      .retain = w->parcel->retain,
+                                      .seq = w->seq};
+        lose_over(b, c, "hangs-up", &m);
+        return;
+    }
     const bool rejected = b->rejected != NULL && matches(b->rejected, w->parcel);
     if (!rejected && (w->parcel->qos < 2 || !is_known(b, c, w->seq))) {
         if (w->parcel->qos == 2)
@@ -597,6 +627,10 @@ static void arrived(struct sim_broker *b, struct connection *c, const struct way
                           .delivered = {.conn = c->number, .seq = w->seq, .code = w->code}});
         return;
     case WAY_SUBSCRIBE:
+        if (has_too_many_levels(b, sn_bytes_text(w->filter))) {
+            lose(b, c, "hangs-up");
+            return;
+        }
         subscribe(b, c, w);
         send_down(b, c,
                   (struct way){.what = WAY_ANSWER,

@@ -11,7 +11,8 @@
  * as bridge/broker.h says: towards the broker, as long as the message is on the
  * disk; from the broker, when what it was made into was durable (has_flight).
  *
- * Every message that the broker has taken is said as SIM_BROKER_HAS.
+ * Every message that the broker has taken is said as SIM_BROKER_HAS; one that it hangs
+ * up on stands in SIM_BROKER_DOWN.
  */
 #ifndef SIM_BROKER_H
 #define SIM_BROKER_H
@@ -35,7 +36,11 @@ struct sim_broker_options {
     uint16_t window; /* QoS 1 and 2 messages that may be undecided */
     uint8_t max_qos;
     bool reorders; /* completions come in any order */
-    bool plain;    /* MQTT 3.1.1: no identifiers, retained messages with every SUBSCRIBE */
+    /* What it answers by hanging up, and does not announce; 0 and false: nothing. */
+    uint32_t max_levels; /* more of a topic or a filter */
+    uint32_t max_packet; /* more octets of topic and payload */
+    bool no_retain;      /* messages to be retained */
+    bool plain;          /* MQTT 3.1.1: no identifiers, retained messages with every SUBSCRIBE */
     enum sim_broker_overlaps overlaps;
     /* Whether a message of QoS 2 that was handed out by this token has become
      * durable; asked after the bridge's process has ended. NULL: none has. */

@@ -334,6 +334,14 @@ static void broker_has(struct sim_check *c, const struct sim_record *r)
                            name_of(c, party), number);
 }
 
+/* A message that the broker never takes is nobody's promise; all others are. */
+static void broker_hangs_up(struct sim_check *c, const struct sim_record *r)
+{
+    uint8_t *flags = r->message == NULL ? NULL : sent_flags(c, r->message);
+    if (flags != NULL)
+        *flags |= SIM_SENT_FREE;
+}
+
 /* ---- handed to the broker -------------------------------------------------------------------- */
 
 static struct conn *conn_of(struct sim_check *c, uint32_t number)
@@ -773,8 +781,10 @@ void sim_check_hear(void *ctx, const struct sim_record *r)
     case SIM_LINK_UP:
     case SIM_LINK_DOWN:
     case SIM_LINK_COST:
-    case SIM_BROKER_UP:
     case SIM_BROKER_DOWN:
+        broker_hangs_up(c, r);
+        return;
+    case SIM_BROKER_UP:
     case SIM_NOTE:
         return;
     }

@@ -398,8 +398,16 @@ static void read_broker(struct reading *r)
             good = take_flag(r, &r->s->broker_reorders);
         } else if (take(r, "overlaps")) {
             good = take_overlaps(r, &r->s->broker_overlaps);
+        } else if (take(r, "max_levels")) {
+            good = take_number(r, 1, UINT16_MAX, &r->s->broker_max_levels);
+        } else if (take(r, "max_packet")) {
+            good = take_number(r, 1, UINT32_MAX, &r->s->broker_max_packet);
+        } else if (take(r, "retain")) {
+            good = take_flag(r, &r->s->broker_no_retain);
+            r->s->broker_no_retain = !r->s->broker_no_retain;
         } else {
-            good = refuse(r, "delay SPAN, max_qos N, reorder yes|no or overlaps named|each|one");
+            good = refuse(r, "delay SPAN, max_qos N, reorder yes|no, overlaps named|each|one, "
+                             "max_levels N, max_packet N or retain yes|no");
         }
         if (!good)
             return;

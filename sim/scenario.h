@@ -17,7 +17,8 @@
  *   commands NAME publishes TOPIC ...              somebody at the broker
  *   gateway [[SECTION]] KEY VALUE...               keys of `snbridge --help-config`
  *   broker KEY VALUE...                            delay SPAN, max_qos 0..2, reorder yes|no,
- *                                                  overlaps named|each|one
+ *                                                  overlaps named|each|one, and what it hangs
+ *                                                  up on: max_levels N, max_packet N, retain no
  *   disk KEY VALUE...                              commit SPAN, room N (messages)
  *   memory N                                       octets, beyond the least that the bridge needs
  *   at TIME FAULT [for SPAN]
@@ -125,6 +126,9 @@ struct sim_scenario {
     uint8_t broker_max_qos;
     bool broker_reorders;
     enum sim_broker_overlaps broker_overlaps;
+    uint64_t broker_max_levels; /* it hangs up on more; 0: never */
+    uint64_t broker_max_packet;
+    bool broker_no_retain;
     struct sim_span disk_commit;
     uint64_t disk_room; /* for messages; 0: no limit */
     size_t memory;      /* of the bridge, beyond the least that it needs; 0: as usual */

@@ -84,6 +84,7 @@ static void a_scenario_gives_its_transcript(void **state)
 static void those_without_a_transcript_hold_as_well(void **state)
 {
     static const char *const paths[] = {
+        "sim/scenarios/broker-hangs-up.sim",
         "sim/scenarios/newcomers.sim",
         "sim/scenarios/overlapping-filters.sim",
     };
