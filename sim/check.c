@@ -77,10 +77,11 @@ struct sim_check {
     size_t ending_size;
     struct conn *conns;
     size_t conn_count;
-    uint64_t token;      /* of the MESSAGE that is being fed */
-    bool restarting;     /* killed, and not started yet */
-    bool damaged;        /* a frame was, and went on: topics may be wrong */
-    uint64_t up_excused; /* messages that were dropped or expired, with a note */
+    uint64_t token;       /* of the MESSAGE that is being fed */
+    uint32_t turned_away; /* whose new message its class has just dropped; SIM_NAMES_NONE */
+    bool restarting;      /* killed, and not started yet */
+    bool damaged;         /* a frame was, and went on: topics may be wrong */
+    uint64_t up_excused;  /* messages that were dropped or expired, with a note */
     uint64_t down_excused;
     uint64_t rejections; /* messages that devices have refused, and no note has said so */
     struct sim_check_figures figures;
@@ -252,8 +253,10 @@ static void acknowledges(struct sim_check *c, const struct sim_record *r, uint16
     for (size_t i = 0; i < SIM_FLOW_OPEN; i++) {
         if (device->open[i].mid != mid)
             continue;
+        if (c->turned_away == party)
+            *sim_flags_at(&device->sent, device->open[i].number) |= SIM_SENT_FREE;
         const uint8_t flags = *sim_flags_at(&device->sent, device->open[i].number);
-        if (!(flags & (SIM_SENT_DURABLE | SIM_SENT_ARRIVED)))
+        if (!(flags & (SIM_SENT_DURABLE | SIM_SENT_ARRIVED)) && c->turned_away != party)
             sim_claims_violate(&c->claims, r->at_us,
                                "custody: %s:%" PRIu64 " is acknowledged and is nowhere", r->device,
                                device->open[i].number);
@@ -608,6 +611,8 @@ static void notes(struct sim_check *c, const struct sim_record *r)
         sim_claims_violate(&c->claims, r->at_us,
                            "account: %" PRIu64 " messages are counted that the disk never had",
                            a->note.number);
+    if (a->note.note == BRIDGE_NOTE_UP_DROPPED_NEW) /* acknowledged, as its class wants it */
+        c->turned_away = party_of(c, a->note.client);
     /* Nothing of QoS 0 is claimed, so it excuses nothing. */
     if (strstr(name, "QOS0") != NULL)
         return;
@@ -638,6 +643,7 @@ static void event(struct sim_check *c, const struct sim_record *r)
 {
     const struct bridge_event *e = r->event;
     c->token = 0;
+    c->turned_away = SIM_NAMES_NONE;
     if (e->type == BRIDGE_ON_MESSAGE) {
         message(c, e);
     } else if (e->type == BRIDGE_ON_DELIVERED) {
@@ -901,6 +907,7 @@ struct sim_check *sim_check_open(const struct bridge_config *config)
 {
     struct sim_check *c = sim_memory(sizeof(*c));
     c->config = config;
+    c->turned_away = SIM_NAMES_NONE;
     c->lives.config = config;
     c->restarting = true;
     return c;

@@ -36,7 +36,8 @@
  *  liveness    After the last fault everything comes to rest within the bound
  *              that run.h computes from the links (told by sim_check_rest()).
  *
- * The broker's rejection, congestion told to a sensor, and messages that a device
+ * The broker's rejection, congestion told to a sensor, what a class drops because it keeps
+ * the oldest, and messages that a device
  * gave up are nobody's promise. A session that the broker forgets takes QoS 2 of
  * messages under way with it; that is the broker's loss and not claimed. Nor is
  * it claimed that a QoS 2 message comes once of which the link has made a copy:
