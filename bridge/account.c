@@ -83,23 +83,28 @@ void account_moved(struct bridge *b, const struct session *s, uint16_t from, uin
 
 /* ---- messages that are not on the disk any more -------------------------------- */
 
-void account_missing_down(struct bridge *b, struct session *s, uint64_t on_disk)
+/* A queue has what its priority says; others are in it only from before a change of classes. */
+void account_missing_down(struct bridge *b, struct session *s, struct queue *q)
 {
     uint32_t lost[BRIDGE_CLASSES_MAX];
     memcpy(lost, s->class_queued, sizeof(lost));
-    for (const struct message *m = s->queue.head; m != NULL; m = m->next)
-        lost[in_range(m->class)]--;
-    uint64_t bytes = 0;
-    for (const struct message *m = s->queue.head; m != NULL; m = m->next)
-        bytes += m->len;
-    s->queue.bytes = bytes;
-    uint64_t sum = 0;
-    for (uint8_t i = 0; i < BRIDGE_CLASSES_MAX; i++) {
-        sum += lost[i];
-        account_down(b, s, i,
-                     (struct bridge_account){.dropped = lost[i], .queued = 0ull - lost[i]});
+    for (const struct tier *t = s->tiers; t != NULL; t = t->next)
+        for (const struct message *m = t->queue.head; m != NULL; m = m->next)
+            lost[in_range(m->class)]--;
+    q->bytes = 0;
+    for (const struct message *m = q->head; m != NULL; m = m->next)
+        q->bytes += m->len;
+    uint64_t left = q->on_disk;
+    for (uint8_t i = 0; i < 2 * BRIDGE_CLASSES_MAX; i++) {
+        const uint8_t class = i % BRIDGE_CLASSES_MAX;
+        const bool others = i >= BRIDGE_CLASSES_MAX;
+        if ((tiers_id(b, s, class) != q->id) != others)
+            continue;
+        const uint64_t n = lost[class] < left ? lost[class] : left;
+        account_down(b, s, class, (struct bridge_account){.dropped = n, .queued = 0 - n});
+        left -= n;
     }
-    assert(sum == on_disk);
+    assert(left == 0);
 }
 
 /* Of which class, link and client they were is known when nothing else waits on

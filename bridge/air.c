@@ -272,7 +272,7 @@ bool air_is_free(struct bridge *b, struct session *s)
     struct bridge_link *link = &b->links[s->link];
     if (link->pacer == NULL || (link->pacer->queued < QUEUED_MAX && !s->waiting_for_air))
         return true;
-    const uint8_t priority = downlink_priority(b, s);
+    const uint8_t priority = tiers_priority(b, s);
     if (s->waiting_for_air && priority < s->air_priority)
         leave_list(link, s);
     if (!s->waiting_for_air)

@@ -155,8 +155,9 @@ void session_reschedule(struct bridge *b, struct session *s)
         due = s->broker_until_ms;
     if (s->hold_until_ms != 0 && s->hold_until_ms < due)
         due = s->hold_until_ms;
-    if (s->queue.starved_until_ms != 0 && s->queue.starved_until_ms < due)
-        due = s->queue.starved_until_ms;
+    const uint64_t starved = tiers_starved_until_ms(s);
+    if (starved < due)
+        due = starved;
     const uint64_t end = expire_deadline(b, s);
     timers_set(&b->timers, &s->timer, end < due ? end : due);
     expire_sort(b, s);
@@ -410,10 +411,11 @@ static void fetched(struct bridge *b, const struct bridge_event *event)
         uplink_fetched(b, u, event);
         return;
     }
-    struct session *s = clients_find_number(b, event->fetched.queue);
-    if (s == NULL)
+    struct session *s = clients_find_number(b, bridge_queue_session(event->fetched.queue));
+    struct queue *q = s == NULL ? NULL : tiers_find(s, event->fetched.queue);
+    if (q == NULL)
         return;
-    queue_fetched(b, &s->queue, event);
+    queue_fetched(b, q, event);
     session_reschedule(b, s);
     downlink_pump(b, s);
 }
@@ -567,8 +569,8 @@ void bridge_each_client(const struct bridge *b, bridge_client_fn *fn, void *ctx)
                         .connection = connection_name(s),
                         .unsent = s->own == NULL ? 0 : s->own->waiting,
                         .account = s->account,
-                        .queued = queue_count(&s->queue),
-                        .oldest_ms = s->queue.head == NULL ? 0 : s->queue.head->received_ms,
+                        .queued = tiers_count(s),
+                        .oldest_ms = tiers_oldest_ms(s),
                         .round_trip_ms = s->rtt.rto_ms,
                     });
         }

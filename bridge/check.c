@@ -279,11 +279,32 @@ static void dialogue(const struct bridge *b, struct sums *sums, const struct ses
     block(sums, sizeof(*s->pending));
 }
 
+static void tiers(const struct bridge *b, struct sums *sums, const struct session *s)
+{
+    for (const struct tier *t = s->tiers; t != NULL; t = t->next) {
+        const struct queue *q = &t->queue;
+        uint64_t bytes = 0;
+        queue(b, sums, q);
+        assert(bridge_queue_session(q->id) == s->number && tiers_find(s, q->id) == q);
+        for (const struct message *m = q->head; m != NULL; m = m->next) {
+            assert(q->id == tiers_id(b, s, m->class) || m->seq <= s->mixed_until);
+            bytes += m->len;
+        }
+        assert(q->bytes == bytes || (q->on_disk > 0 && q->bytes >= bytes));
+        sums->down_queued += queue_count(q);
+        if (t == &s->usual)
+            continue;
+        assert(!b->started || queue_count(q) > 0 || q->fetching);
+        block(sums, sizeof(*t));
+    }
+    assert(tiers_find(s, s->number) == &s->usual.queue);
+}
+
 static void flight(const struct session *s)
 {
     const bool flies = s->flight != FLIGHT_NONE;
     assert((s->flying != NULL) == flies);
-    assert(!flies || queue_find(&s->queue, s->flying->seq) == s->flying);
+    assert(!flies || queue_find(s->flying->queue, s->flying->seq) == s->flying);
     assert(!flies || s->sn.state == SN_ACTIVE || s->sn.state == SN_AWAKE);
     assert(!flies || s->link != UINT16_MAX);
     const bool asks = flies && s->flight != FLIGHT_RECEIVED;
@@ -329,17 +350,12 @@ static void session(const struct bridge *b, struct sums *sums, const struct sess
     subscriptions(sums, s);
     exchanges(sums, s);
     dialogue(b, sums, s);
-    queue(b, sums, &s->queue);
+    tiers(b, sums, s);
     flight(s);
-    sums->down_queued += queue_count(&s->queue);
     uint64_t classes = 0;
     for (size_t i = 0; i < BRIDGE_CLASSES_MAX; i++)
         classes += s->class_queued[i];
-    uint64_t bytes = 0;
-    for (const struct message *m = s->queue.head; m != NULL; m = m->next)
-        bytes += m->len;
-    assert(s->queue.bytes == bytes || (s->queue.on_disk > 0 && s->queue.bytes >= bytes));
-    assert(classes == queue_count(&s->queue) && s->account.down.queued == classes);
+    assert(classes == tiers_count(s) && s->account.down.queued == classes);
     if (b->started) {
         account(&s->account.up);
         account(&s->account.down);

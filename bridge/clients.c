@@ -103,7 +103,7 @@ struct session *clients_add(struct bridge *b, struct sn_bytes client_id, uint32_
     if (s->number > b->last_number)
         b->last_number = s->number;
     s->link = UINT16_MAX;
-    s->queue.id = s->number;
+    tiers_open(s);
     s->timer.due_ms = s->idle.due_ms = TIMER_NEVER;
     s->retry.due_ms = SN_NEVER;
     s->dialogue_retry.due_ms = SN_NEVER;
@@ -168,6 +168,7 @@ void clients_remove(struct bridge *b, struct session *s)
 {
     drop_pending(b, s);
     drop_contents(b, s);
+    tiers_close(b, s);
     upstream_remove(b, s);
     air_leave(b, s);
     const uint8_t before = s->sn.state;

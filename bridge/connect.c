@@ -448,7 +448,7 @@ static void wake(struct bridge *b, struct session *s)
     session_changed(b, s, before);
     s->awake_sent = 0;
     s->awake_ms = b->now_ms;
-    bridge_note(b, BRIDGE_NOTE_CLIENT_AWAKE, s, sn_bytes(NULL, 0), queue_count(&s->queue));
+    bridge_note(b, BRIDGE_NOTE_CLIENT_AWAKE, s, sn_bytes(NULL, 0), tiers_count(s));
     downlink_pump(b, s);
 }
 
@@ -598,8 +598,8 @@ void connect_due(struct bridge *b, struct session *s)
         s->hold_until_ms = 0;
         downlink_pump(b, s);
     }
-    if (s->queue.starved_until_ms != 0 && s->queue.starved_until_ms <= b->now_ms) {
-        s->queue.starved_until_ms = 0;
+    if (tiers_starved_until_ms(s) <= b->now_ms) {
+        tiers_feed(b, s);
         downlink_pump(b, s);
     }
     if (s->dialogue == DIALOGUE_BROKER && s->broker_until_ms <= b->now_ms)

@@ -17,6 +17,7 @@
  *   overlaps.c    one message that the broker sends for each of several filters
  *   downlink.c    messages from the broker to sensors
  *   queue.c       messages in order: the head in memory, the rest on disk
+ *   tiers.c       the queues to one sensor, by priority, and which message goes next
  *   account.c     what became of messages, by class, link and client
  *   sweep.c       messages on the disk that have expired
  *   budget.c      new clients and writes that one peer may cause
@@ -164,6 +165,8 @@ struct queue {
     uint8_t class;
     bool live;         /* to the broker: of the live lane */
     bool newest;       /* goes from the newest to the oldest */
+    bool fetching;     /* FETCHED is to come */
+    bool resuming;     /* to a sensor: the first may be with it already, from before a restart */
     uint64_t bytes;    /* of payloads, on disk or not */
     uint64_t restored; /* of its messages, those from before a restart */
     uint32_t id;       /* bridge.h says which is which */
@@ -173,13 +176,18 @@ struct queue {
     uint64_t disk_last;        /* the highest seq put on disk only */
     uint64_t fetch_last;       /* disk_last when FETCH was emitted */
     uint64_t starved_until_ms; /* there was no memory for what FETCH brought; 0: not so */
-    bool fetching;
 };
 
 /* One of the queues of a connection to the broker. */
 struct lane {
     struct queue queue;
     struct lane *next; /* of the connection, by priority; the live lane of a class last */
+};
+
+/* One of the queues to a sensor. */
+struct tier {
+    struct queue queue;
+    struct tier *next; /* of the session, by priority */
 };
 
 /* ---- sessions ------------------------------------------------------------------ */
@@ -280,9 +288,9 @@ struct session {
     struct pending_connect *pending;
     struct sn_retry dialogue_retry;
     struct will will;
-    bool transparent;         /* it has a broker connection of its own */
-    struct upstream *own;     /* that; or what is left to send of one, when the mode has changed */
+    struct upstream *own;     /* its own connection to the broker, or what is left to send of one */
     uint64_t broker_until_ms; /* DIALOGUE_BROKER: CONNACK waits no longer */
+    bool transparent;         /* it is to have one; else the mode has changed */
     bool leaving;             /* its DISCONNECT waits for the disk */
     bool on_disk;             /* a record of it was saved */
     bool returned;            /* it has come back since its first CONNECT */
@@ -311,14 +319,16 @@ struct session {
     uint64_t acked_until_ms; /* and how long it may be repeated */
 
     /* to the sensor */
-    struct queue queue;
+    struct tier usual;    /* of class 0 and what has its priority: always there */
+    struct tier *tiers;   /* that, and those with something in them */
+    uint64_t mixed_until; /* up to this seq rows may be in the queue of another priority */
     struct message *flying;
     uint8_t flight;    /* enum flight */
     bool reregistered; /* after PUBACK 0x02, once */
     bool waiting_for_air;
+    uint8_t air_priority; /* by which it waits for that */
     bool waiting_for_disk;
-    bool resuming; /* after a restart: the first message may be with the device already */
-    bool quiet;    /* and its T_retry runs: nothing is sent because of the restart */
+    bool quiet;    /* after a restart: T_retry runs, nothing is sent because of that */
     bool repeated; /* the open frame went out more than once: Karn */
     uint16_t register_mid;
     uint16_t register_tid;
@@ -332,8 +342,7 @@ struct session {
     bool account_changed;                      /* since it was saved */
     struct sn_retry retry;
     struct radio_rtt rtt;
-    struct session *air_next; /* on the link's list of those waiting for air, */
-    uint8_t air_priority;     /* and by which priority */
+    struct session *air_next; /* on the link's list of those waiting for air */
     uint32_t match_stamp;     /* of the message that the following are about */
     uint8_t match_qos;        /* among the filters that it answers */
     uint8_t match_best;       /* among the filters that the broker is known to have */
@@ -1029,7 +1038,7 @@ void account_up(struct bridge *b, uint32_t session, uint8_t class, uint8_t link,
 void account_down(struct bridge *b, struct session *s, uint8_t class, struct bridge_account change);
 void account_moved(struct bridge *b, const struct session *s, uint16_t from, uint16_t to);
 /* Call before the queue stops to count them. */
-void account_missing_down(struct bridge *b, struct session *s, uint64_t on_disk);
+void account_missing_down(struct bridge *b, struct session *s, struct queue *q);
 void account_missing_up(struct bridge *b, uint64_t count);
 void account_bytes(struct bridge *b, uint8_t class, uint64_t change); /* may be 0 - n */
 void account_mend(struct bridge *b); /* call after FETCHED of a queue to the broker */
@@ -1105,8 +1114,8 @@ void overlaps_forget(struct bridge *b, const struct upstream *u);
 /* ---- downlink.c ------------------------------------------------------------------- */
 
 void downlink_message(struct bridge *b, struct upstream *u, const struct bridge_event *event);
-uint8_t downlink_priority(const struct bridge *b, const struct session *s); /* of its next one */
-void downlink_drop_row(struct bridge *b, struct session *s, const struct bridge_message *m);
+void downlink_drop_row(struct bridge *b, struct session *s, struct queue *q,
+                       const struct bridge_message *m);
 void downlink_pump(struct bridge *b, struct session *s); /* sends what may be sent */
 void downlink_regack(struct bridge *b, struct session *s, const struct sn_packet *p);
 void downlink_puback(struct bridge *b, struct session *s, const struct sn_packet *p);
@@ -1149,6 +1158,31 @@ void queue_remove(struct bridge *b, struct queue *q, struct message *m);
 void queue_forget(struct bridge *b, struct queue *q, struct message *m, bool lazy);
 void queue_clear(struct bridge *b, struct queue *q);
 struct bridge_message queue_message(const struct queue *q, const struct message *m);
+
+/* ---- tiers.c ---------------------------------------------------------------------- */
+
+void tiers_open(struct session *s);
+void tiers_close(struct bridge *b, struct session *s); /* nothing waits any more */
+/* The queue of new messages of this class. */
+uint32_t tiers_id(const struct bridge *b, const struct session *s, uint8_t class);
+struct queue *tiers_find(const struct session *s, uint32_t id); /* NULL: there is nothing in it */
+/* Found or made; NULL: it is not one to a sensor, or memory is out. */
+struct queue *tiers_take(struct bridge *b, struct session *s, uint32_t id);
+/* Call when no queue of it is looked at, to let those go that are empty. */
+void tiers_trim(struct bridge *b, struct session *s);
+void tiers_clear(struct bridge *b, struct session *s);
+uint64_t tiers_count(const struct session *s);     /* messages in all of them */
+uint64_t tiers_bytes(const struct session *s);     /* and octets of their payloads */
+uint64_t tiers_oldest_ms(const struct session *s); /* the first in memory came then; 0: none */
+bool tiers_are_fetching(const struct session *s);
+uint64_t tiers_starved_until_ms(const struct session *s); /* the first to end; SN_NEVER: none is */
+void tiers_feed(const struct bridge *b, struct session *s); /* it has come: they may ask again */
+void tiers_restore(const struct bridge *b, struct session *s, const struct bridge_event *event);
+bool tiers_resume(struct session *s); /* all rows were told; false: nothing waits */
+/* The message that goes next; NULL: there is none, or it is on the disk (fetching), or there is no
+ * memory for it. An exchange that is half done is ended before another begins. */
+struct message *tiers_next(struct bridge *b, struct session *s);
+uint8_t tiers_priority(const struct bridge *b, const struct session *s); /* of that one */
 
 /* ---- custody.c -------------------------------------------------------------------- */
 

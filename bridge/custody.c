@@ -142,24 +142,33 @@ bool custody_is_refused(const struct bridge *b, const struct custody *c, uint64_
     return any;
 }
 
+/* Where the copy was put; NULL: there is nothing any more. */
+static struct queue *queue_of(const struct bridge *b, const struct custody *c,
+                              const struct copy *copy)
+{
+    const struct session *s = clients_find_number(b, copy->session);
+    return s == NULL ? NULL : tiers_find(s, tiers_id(b, s, c->class));
+}
+
 /* The copy is as if it had never come; NULL: it is not there any more. */
 static struct session *uncount(struct bridge *b, const struct custody *c, const struct copy *copy,
                                struct bridge_account change)
 {
     struct session *s = clients_find_number(b, copy->session);
+    struct queue *q = queue_of(b, c, copy);
     const uint64_t seq = c->first + copy->after;
-    struct message *m = s == NULL ? NULL : queue_find(&s->queue, seq);
-    if (s == NULL || (m == NULL && !queue_is_on_disk(&s->queue, seq)))
+    struct message *m = q == NULL ? NULL : queue_find(q, seq);
+    if (q == NULL || (m == NULL && !queue_is_on_disk(q, seq)))
         return NULL;
     account_down(b, s, c->class, change);
-    s->queue.bytes -= c->bytes;
+    q->bytes -= c->bytes;
     if (m == NULL) {
-        s->queue.on_disk--;
+        q->on_disk--;
         return s;
     }
     if (m == s->flying)
         downlink_land(b, s);
-    queue_remove(b, &s->queue, m);
+    queue_remove(b, q, m);
     return s;
 }
 
@@ -176,10 +185,10 @@ static void take_back(struct bridge *b, const struct custody *c, const struct co
     }
     s = uncount(b, c, copy, (struct bridge_account){.accepted = 0 - 1ull, .queued = 0 - 1ull});
     if (s != NULL && (seq <= b->covered || seq > ticket)) /* it is on the disk, or may be */
-        bridge_emit(b,
-                    &(struct bridge_action){
-                        .type = BRIDGE_DO_FORGET,
-                        .row = {.ticket = bridge_next_seq(b), .queue = s->queue.id, .seq = seq}});
+        bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_FORGET,
+                                               .row = {.ticket = bridge_next_seq(b),
+                                                       .queue = tiers_id(b, s, c->class),
+                                                       .seq = seq}});
 }
 
 /* What is in memory stays there. */
@@ -187,9 +196,10 @@ static void do_without_disk(struct bridge *b, const struct custody *c, const str
                             uint64_t ticket)
 {
     struct session *s = clients_find_number(b, copy->session);
-    if (s == NULL || copy->after == COPY_DROPPED || !is_refused(b, c, copy, ticket))
+    struct queue *q = queue_of(b, c, copy);
+    if (q == NULL || copy->after == COPY_DROPPED || !is_refused(b, c, copy, ticket))
         return;
-    struct message *m = queue_find(&s->queue, c->first + copy->after);
+    struct message *m = queue_find(q, c->first + copy->after);
     if (m != NULL)
         m->stored = false;
     else if (uncount(b, c, copy, (struct bridge_account){.dropped = 1, .queued = 0 - 1ull}) != NULL)

@@ -4,10 +4,10 @@
 
 #include "mqttsn/topic.h"
 
-/* QoS 1 and 2 messages of one client kept in memory; more wait on disk. */
-#define MEMORY_PER_CLIENT 8
-#define RTT_AGED_MS       600000 /* after that long a measured T_retry counts for half */
-#define DISK_WAIT_MS      1000   /* when there is no memory, or none to wait for the disk by name */
+/* QoS 1 and 2 messages of one queue to a client kept in memory; more wait on disk. */
+#define MEMORY_PER_QUEUE 8
+#define RTT_AGED_MS      600000 /* after that long a measured T_retry counts for half */
+#define DISK_WAIT_MS     1000   /* when there is no memory, or none to wait for the disk by name */
 
 /* ---- from the broker to the queues of sensors ------------------------------------- */
 
@@ -271,27 +271,32 @@ static void drop(struct bridge *b, struct session *s, struct message *m, enum br
 {
     bridge_note(b, why, s, name_bytes(m->topic), m->len);
     const bool expired = why == BRIDGE_NOTE_DOWN_EXPIRED;
-    s->queue.bytes -= m->len;
+    m->queue->bytes -= m->len;
     account_down(
         b, s, m->class,
         (struct bridge_account){.expired = expired, .dropped = !expired, .queued = 0 - 1ull});
-    queue_forget(b, &s->queue, m, true);
+    queue_forget(b, m->queue, m, true);
 }
 
 static bool is_over(const struct bridge *b, const struct session *s, uint64_t bytes)
 {
     const uint64_t limit = b->config->max_queue_bytes;
-    return queue_count(&s->queue) >= b->config->max_queue ||
-           (limit != 0 && s->queue.bytes + bytes > limit);
+    return tiers_count(s) >= b->config->max_queue || (limit != 0 && tiers_bytes(s) + bytes > limit);
 }
 
 /* What the device may have in hand is not dropped. */
 static struct message *oldest_of(const struct session *s, uint8_t class)
 {
-    struct message *m = s->queue.head;
-    while (m != NULL && (m->class != class || m == s->flying || m->flags & BRIDGE_FLAG_RELEASED))
-        m = m->next;
-    return m;
+    struct message *oldest = NULL;
+    for (const struct tier *t = s->tiers; t != NULL; t = t->next) {
+        struct message *m = t->queue.head;
+        while (m != NULL &&
+               (m->class != class || m == s->flying || m->flags & BRIDGE_FLAG_RELEASED))
+            m = m->next;
+        if (m != NULL && (oldest == NULL || m->seq < oldest->seq))
+            oldest = m;
+    }
+    return oldest;
 }
 
 /* Whether there is room for a message; where its class wants that, the oldest of
@@ -303,20 +308,25 @@ static bool make_way(struct bridge *b, struct session *s, const struct bridge_me
     while (is_over(b, s, m->payload.len)) {
         if (!newest || (old = oldest_of(s, m->class)) == NULL)
             return false;
+        struct queue *q = old->queue;
         drop(b, s, old, BRIDGE_NOTE_DOWN_DROPPED_OLD);
-        queue_refill(b, &s->queue, MEMORY_PER_CLIENT / 2, MEMORY_PER_CLIENT);
+        queue_refill(b, q, MEMORY_PER_QUEUE / 2, MEMORY_PER_QUEUE);
     }
     return true;
 }
 
-/* The last ticket by which room in its queue may come, for the disk may refuse what is in
- * it; 0: all of it is there. */
+/* The last ticket by which room in its queues may come, for the disk may refuse what is in
+ * them; 0: all of it is there. */
 static uint64_t undecided(const struct bridge *b, const struct session *s)
 {
-    const struct message *m = s->queue.tail;
-    while (m != NULL && !m->stored)
-        m = m->prev;
-    const uint64_t last = s->queue.on_disk > 0 ? s->queue.disk_last : m == NULL ? 0 : m->seq;
+    uint64_t last = b->covered;
+    for (const struct tier *t = s->tiers; t != NULL; t = t->next) {
+        const struct message *m = t->queue.tail;
+        while (m != NULL && !m->stored)
+            m = m->prev;
+        const uint64_t seq = t->queue.on_disk > 0 ? t->queue.disk_last : m == NULL ? 0 : m->seq;
+        last = seq > last ? seq : last;
+    }
     return last > b->covered ? last : 0;
 }
 
@@ -340,7 +350,7 @@ static bool queue_for(struct session *s, struct fan_out *out)
     struct bridge *b = out->b;
     const struct bridge_event *event = out->event;
     struct bridge_message m = {
-        .queue = s->number,
+        .queue = tiers_id(b, s, out->class),
         .session = s->number,
         .received_ms = b->now_ms,
         .expires_ms = out->expires_ms,
@@ -358,14 +368,19 @@ static bool queue_for(struct session *s, struct fan_out *out)
     if (!make_way(b, s, &m))
         return drop_copy(out, s, &m,
                          m.qos == 0 ? BRIDGE_NOTE_DOWN_DROPPED_QOS0 : BRIDGE_NOTE_DOWN_QUEUE_FULL);
+    struct queue *q = tiers_take(b, s, m.queue);
+    if (q == NULL && m.qos > 0) {
+        bridge_note(b, BRIDGE_NOTE_MEMORY_FULL, s, sn_bytes(NULL, 0), 0);
+        return false;
+    }
     m.seq = bridge_next_seq(b);
     if (m.qos > 0 && !custody_add(b, out->custody, s, m.seq))
         return false;
-    const bool in_memory = queue_append(b, &s->queue, &m, MEMORY_PER_CLIENT, false) != NULL;
+    const bool in_memory = q != NULL && queue_append(b, q, &m, MEMORY_PER_QUEUE, false) != NULL;
     if (m.qos == 0 && !in_memory)
         return drop_copy(out, s, &m, BRIDGE_NOTE_MEMORY_FULL);
     account_down(b, s, m.class, (struct bridge_account){.accepted = 1, .queued = 1});
-    s->queue.bytes += m.payload.len;
+    q->bytes += m.payload.len;
     if (m.qos > 0)
         out->owed = m.seq;
     return true;
@@ -606,9 +621,9 @@ static void send_qos0(struct bridge *b, struct session *s, struct message *m)
     if (t != NULL && t->known == TOPIC_KNOWN && t->qos0_sent < UINT16_MAX)
         t->qos0_sent++;
     send_publish(b, s, m, false);
-    s->queue.bytes -= m->len;
+    m->queue->bytes -= m->len;
     account_down(b, s, m->class, (struct bridge_account){.delivered = 1, .queued = 0 - 1ull});
-    queue_remove(b, &s->queue, m);
+    queue_remove(b, m->queue, m);
 }
 
 /* Sends one message, or finds that it cannot be sent. */
@@ -636,8 +651,8 @@ static void begin(struct bridge *b, struct session *s, struct message *m)
         wait_for_disk(b, s, ticket);
         return;
     }
-    m->sent |= s->resuming;
-    s->resuming = false;
+    m->sent |= m->queue->resuming;
+    m->queue->resuming = false;
     s->quiet = false;
     if (is_released) { /* QoS 2 goes on where it was */
         s->flying = m;
@@ -663,49 +678,19 @@ static void begin(struct bridge *b, struct session *s, struct message *m)
         send_publish(b, s, m, dup);
 }
 
-uint8_t downlink_priority(const struct bridge *b, const struct session *s)
-{
-    uint8_t best = BRIDGE_PRIORITIES - 1;
-    for (const struct message *m = s->queue.head; m != NULL; m = m->next) {
-        const uint8_t priority = classes_at(b->config, m->class)->priority;
-        best = priority < best ? priority : best;
-    }
-    return s->queue.head == NULL ? BRIDGE_PRIORITY_STANDARD : best;
-}
-
-/* Of what is in memory the most urgent goes first; one class has one priority, so
- * the order of a topic is kept. An exchange that is half done is ended before. */
-static struct message *most_urgent(struct bridge *b, struct session *s)
-{
-    struct message *best = queue_front(b, &s->queue);
-    if (best == NULL || best->flags & BRIDGE_FLAG_RELEASED)
-        return best;
-    uint8_t priority = classes_at(b->config, best->class)->priority;
-    for (struct message *m = best->next; m != NULL; m = m->next) {
-        const uint8_t other = classes_at(b->config, m->class)->priority;
-        if (s->queue.on_disk > 0 && m->seq >= s->queue.disk_from)
-            break; /* older ones of its topic may be on the disk */
-        if (m->flags & BRIDGE_FLAG_RELEASED)
-            return m;
-        if (other < priority) {
-            best = m;
-            priority = other;
-        }
-    }
-    return best;
-}
-
 void downlink_pump(struct bridge *b, struct session *s)
 {
-    while (may_send(b, s) && queue_count(&s->queue) > 0) {
+    tiers_trim(b, s);
+    while (may_send(b, s) && tiers_count(s) > 0) {
         if (!air_is_free(b, s))
             return;
-        struct message *m = most_urgent(b, s);
-        if (m == NULL && s->queue.fetching)
+        struct message *m = tiers_next(b, s);
+        if (m == NULL && tiers_are_fetching(s))
             return; /* the disk has it; FETCHED goes on */
         if (m == NULL)
             break; /* and there is no memory for it now */
         begin(b, s, m);
+        tiers_trim(b, s);
     }
     if (s->sn.state == SN_AWAKE && s->flight == FLIGHT_NONE && s->dialogue == DIALOGUE_NONE &&
         !s->waiting_for_disk && s->subscribing != SUBSCRIBING_TO_DISK)
@@ -726,11 +711,11 @@ static void delivered(struct bridge *b, struct session *s)
 {
     struct message *m = s->flying;
     const bool exactly_once = m->qos == 2;
-    s->queue.bytes -= m->len;
+    m->queue->bytes -= m->len;
     s->reregistered = false;
     end_flight(b, s);
     account_down(b, s, m->class, (struct bridge_account){.delivered = 1, .queued = 0 - 1ull});
-    queue_forget(b, &s->queue, m, !exactly_once);
+    queue_forget(b, m->queue, m, !exactly_once);
     downlink_pump(b, s);
 }
 
@@ -773,18 +758,18 @@ void downlink_forget_all(struct bridge *b, struct session *s)
         const uint32_t count = s->class_queued[i];
         account_down(b, s, i, (struct bridge_account){.dropped = count, .queued = 0ull - count});
     }
-    s->queue.bytes = 0;
-    queue_clear(b, &s->queue);
+    tiers_clear(b, s);
 }
 
-void downlink_drop_row(struct bridge *b, struct session *s, const struct bridge_message *m)
+void downlink_drop_row(struct bridge *b, struct session *s, struct queue *q,
+                       const struct bridge_message *m)
 {
     if (m->flags & BRIDGE_FLAG_RELEASED)
         return; /* the device has it; only the end of its exchange is missing */
     bridge_note(b, BRIDGE_NOTE_DOWN_EXPIRED, s, m->topic, m->payload.len);
     account_down(b, s, m->class, (struct bridge_account){.expired = 1, .queued = 0 - 1ull});
-    s->queue.bytes -= m->payload.len;
-    s->queue.on_disk--;
+    q->bytes -= m->payload.len;
+    q->on_disk--;
     bridge_emit(b, &(struct bridge_action){
                        .type = BRIDGE_DO_FORGET,
                        .lazy = true,
@@ -893,12 +878,14 @@ void downlink_puback(struct bridge *b, struct session *s, const struct sn_packet
 /* Whether a message that is not with the device at the moment has this id. */
 static bool may_be_queued(const struct session *s, uint16_t mid)
 {
-    if (s->queue.on_disk > 0)
-        return true;
-    const struct message *m = s->queue.head;
-    while (m != NULL && (m->qos != 2 || mid_of(m) != mid))
-        m = m->next;
-    return m != NULL;
+    for (const struct tier *t = s->tiers; t != NULL; t = t->next) {
+        if (t->queue.on_disk > 0)
+            return true;
+        for (const struct message *m = t->queue.head; m != NULL; m = m->next)
+            if (m->qos == 2 && mid_of(m) == mid)
+                return true;
+    }
+    return false;
 }
 
 void downlink_pubrec(struct bridge *b, struct session *s, uint16_t mid)
@@ -928,7 +915,7 @@ void downlink_pubrec(struct bridge *b, struct session *s, uint16_t mid)
     const uint64_t ticket = bridge_next_seq(b);
     bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_MARK,
                                            .row = {.ticket = ticket,
-                                                   .queue = s->number,
+                                                   .queue = s->flying->queue->id,
                                                    .seq = s->flying->seq,
                                                    .flags = BRIDGE_FLAG_RELEASED}});
     if (!await_add(b, (struct await){.kind = AWAIT_PUBREL,

@@ -15,7 +15,7 @@
 
 static bool holds_nothing(const struct session *s)
 {
-    return s->subscriptions == NULL && s->exchanges == NULL && queue_count(&s->queue) == 0;
+    return s->subscriptions == NULL && s->exchanges == NULL && tiers_count(s) == 0;
 }
 
 static uint32_t limit_s(const struct bridge *b, const struct session *s)

@@ -63,6 +63,12 @@ static void add_queue(struct bridge_waiting *w, const struct queue *q)
         w->bytes += m->len;
 }
 
+static void add_tiers(struct bridge_waiting *w, const struct session *s)
+{
+    for (const struct tier *t = s->tiers; t != NULL; t = t->next)
+        add_queue(w, &t->queue);
+}
+
 static void show_session(void *ctx, const struct bridge *b, const struct session *s)
 {
     const struct waiting_view *v = ctx;
@@ -76,7 +82,7 @@ static void show_session(void *ctx, const struct bridge *b, const struct session
             add_queue(&own, &l->queue);
         v->fn(v->ctx, &own);
     }
-    add_queue(&w, &s->queue);
+    add_tiers(&w, s);
     if (w.count > 0)
         v->fn(v->ctx, &w);
 }

@@ -208,8 +208,7 @@ void queue_fetched(struct bridge *b, struct queue *q, const struct bridge_event 
             account_missing_up(b, q->on_disk);
             lanes_missing(b, u, q);
         } else {
-            account_missing_down(b, clients_find_number(b, bridge_queue_session(q->id)),
-                                 q->on_disk);
+            account_missing_down(b, clients_find_number(b, bridge_queue_session(q->id)), q);
         }
         q->on_disk = 0;
     }

@@ -475,7 +475,7 @@ static struct queue *queue_of(struct bridge *b, uint32_t id)
         return lanes_take(b, &b->shared, id);
     if (s == NULL || (bridge_queue_is_up(id) && s->own == NULL && !upstream_add(b, s)))
         return NULL;
-    return bridge_queue_is_up(id) ? lanes_take(b, s->own, id) : &s->queue;
+    return bridge_queue_is_up(id) ? lanes_take(b, s->own, id) : tiers_take(b, s, id);
 }
 
 void restore_waiting(struct bridge *b, const struct bridge_event *event)
@@ -485,7 +485,9 @@ void restore_waiting(struct bridge *b, const struct bridge_event *event)
     if (queue_of(b, id) == NULL)
         return;
     if (!bridge_queue_is_up(id)) {
-        account_down(b, clients_find_number(b, id), event->waiting.class, queued);
+        struct session *s = clients_find_number(b, bridge_queue_session(id));
+        account_down(b, s, event->waiting.class, queued);
+        tiers_restore(b, s, event);
         sweep_expect(b, event->waiting.expires_ms);
         return;
     }
@@ -549,8 +551,7 @@ static void resume(struct bridge *b, struct session *s)
         clients_retire(b, s);
         return;
     }
-    s->resuming = queue_count(&s->queue) > 0;
-    s->quiet = s->resuming && s->sn.state == SN_ACTIVE;
+    s->quiet = tiers_resume(s) && s->sn.state == SN_ACTIVE;
     s->register_mid = (uint16_t)bridge_random(b, 0x10000);
     grace(b, s);
     session_reschedule(b, s);

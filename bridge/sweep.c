@@ -38,7 +38,7 @@ static void drop(struct bridge *b, const struct bridge_message *m)
     struct upstream *u = upstream_with_queue(b, m->queue);
     struct session *s = clients_find_number(b, bridge_queue_session(m->queue));
     struct queue *q = u != NULL                                    ? lanes_find(u, m->queue)
-                      : s != NULL && !bridge_queue_is_up(m->queue) ? &s->queue
+                      : s != NULL && !bridge_queue_is_up(m->queue) ? tiers_find(s, m->queue)
                                                                    : NULL;
     if (q == NULL || q->fetching || !queue_is_on_disk(q, m->seq))
         return;
@@ -47,9 +47,11 @@ static void drop(struct bridge *b, const struct bridge_message *m)
     if (u != NULL)
         uplink_drop_row(b, u, q, m, true);
     else
-        downlink_drop_row(b, s, m);
-    if (s != NULL)
+        downlink_drop_row(b, s, q, m);
+    if (s != NULL) {
+        tiers_trim(b, s);
         session_reschedule(b, s); /* it may hold nothing any more */
+    }
 }
 
 void sweep_fetched(struct bridge *b, const struct bridge_event *event)

@@ -40,13 +40,22 @@ static void say_conn(struct line *l, uint32_t conn)
         say(l, " via %" PRIu32, conn);
 }
 
+/* To a sensor: its number and, but for that of class 0, the priority. */
+static void say_tier(struct line *l, uint32_t queue)
+{
+    say(l, " for %" PRIu32, bridge_queue_session(queue));
+    if (queue >= BRIDGE_TIER)
+        say(l, " priority %" PRIu32, queue / BRIDGE_TIER - 1);
+}
+
 static void say_queue(struct line *l, uint32_t queue)
 {
-    if (!bridge_queue_is_up(queue))
-        say(l, " for %" PRIu32, queue);
-    else
-        say_conn(l, bridge_queue_session(queue));
-    if (!bridge_queue_is_up(queue) || !l->lanes)
+    if (!bridge_queue_is_up(queue)) {
+        say_tier(l, queue);
+        return;
+    }
+    say_conn(l, bridge_queue_session(queue));
+    if (!l->lanes)
         return;
     const uint32_t own = (queue - BRIDGE_QUEUE_OWN) / BRIDGE_OWN_LANE;
     const bool shared = bridge_queue_session(queue) == 0;

@@ -269,7 +269,8 @@ static void erase(struct image *image, const struct bridge_record *r)
             record_remove(image, i);
     }
     for (size_t i = image->row_count; r->kind == 0 && i-- > 0;)
-        if (image->rows[i].m.queue == r->session)
+        if (!bridge_queue_is_up(image->rows[i].m.queue) &&
+            bridge_queue_session(image->rows[i].m.queue) == r->session)
             row_remove(image, &image->rows[i]);
 }
 
