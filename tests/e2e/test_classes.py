@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 
+import mqttsn
 from harness import Process, Skip, free_port, main, udp_link, wait_until
 
 CLASSES = """
@@ -167,6 +168,35 @@ def test_the_account_by_class_link_and_client_outlives_restarts(env):
     clients = {c["client"]: c["account"] for c in json.loads(bridge.ask("clients", "--json").stdout)}
     assert clients["s1"]["up"]["delivered"] == 3 and clients["s1"]["up"]["queued"] == 1, clients
     assert clients["s2"]["up"]["delivered"] == 3, clients
+
+
+def test_an_alarm_does_not_wait_behind_what_a_sleeper_has_to_catch_up_on(env):
+    port = free_port(socket.SOCK_DGRAM)
+    broker = env.broker()
+    classes = "[class alarm]\ntopics = +/alarm\npriority = 0\n"
+    bridge = env.bridge(env.config(broker, classes + udp_link(port)))
+    bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
+    sleeper = mqttsn.Device(port, "sleeper")
+    env.devices.append(sleeper)
+    sleeper.connect(duration=3600, clean=False)
+    sleeper.subscribe("to/#", qos=1)
+    sleeper.disconnect(duration=3600)
+    broker.wait_for_log("snbridge 1 to/#")
+    for number in range(30):
+        env.mosquitto_pub(broker, "-t", "to/log", "-m", number, "-q", 1)
+    for number in range(10):
+        env.mosquitto_pub(broker, "-t", "to/alarm", "-m", "alarm %d" % number, "-q", 1)
+    bridge.wait_for_status(lambda s: s["down"]["queued"] == 40, "all wait")
+    bridge.kill()
+    bridge.start()
+    bridge.wait_until_ready()
+    assert bridge.status()["classes"]["alarm"]["down"]["queued"] == 10
+    sleeper.ask(mqttsn.pingreq("sleeper"), "PINGRESP")
+
+    came = list(dict.fromkeys(m["data"].decode() for m in sleeper.received))
+    assert came == ["alarm %d" % n for n in range(10)] + [str(n) for n in range(30)], came
+    bridge.wait_for_status(lambda s: s["down"]["queued"] == 0, "nothing waits")
+    bridge.check_account()
 
 
 if __name__ == "__main__":
