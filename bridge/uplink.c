@@ -790,6 +790,7 @@ void uplink_pump(struct bridge *b, struct upstream *u)
     if ((upstream_is_open(u) || upstream_is_deciding(u)) && !b->stopping)
         hand_over(b, u);
     lanes_trim(b, u);
+    upstream_settled(b, u); /* what it waited for may have been dropped */
 }
 
 void uplink_leave_disk(struct bridge *b, struct upstream *u)
@@ -840,6 +841,7 @@ void uplink_drop_row(struct bridge *b, struct upstream *u, struct queue *q,
     }
     if (e != NULL && (e->qos == 1 || !e->releasing))
         answer_exchange(b, e, 0);
+    upstream_settled(b, u);
 }
 
 /* The oldest of a queue that goes from the newest back are asked for only to be dropped. */
@@ -907,7 +909,6 @@ void uplink_delivered(struct bridge *b, struct upstream *u, uint64_t seq, uint8_
     settle(b, u, m, code, (struct bridge_account){.delivered = !refused, .dropped = refused});
     uplink_pump(b, u);
     subscribe_pump(b, u);
-    upstream_settled(b, u);
 }
 
 static void take_back(struct bridge *b, struct upstream *u, struct message *m)
