@@ -206,7 +206,8 @@ struct bridge_event {
         struct {
             uint32_t conn;
             uint64_t seq;
-            uint8_t code; /* 0, or the broker's reason code from 0x80 up: refused for good */
+            uint8_t
+                code; /* 0, or the broker's reason code from 0x80 up: refused, see bridge_may_pass() */
         } delivered;
         struct {
             uint32_t conn;
@@ -602,6 +603,10 @@ struct bridge_waiting {
  * and first. */
 typedef void bridge_waiting_fn(void *ctx, const struct bridge_waiting *waiting);
 void bridge_each_waiting(const struct bridge *b, bridge_waiting_fn *fn, void *ctx);
+
+/* Whether a reason code of DELIVERED speaks of the broker's state and not of the message,
+ * which is published again later, by another packet id. */
+bool bridge_may_pass(uint8_t code);
 
 const char *bridge_note_name(enum bridge_note note);
 const char *bridge_note_text(enum bridge_note note);

@@ -21,14 +21,14 @@ static void publish_succeeded(struct flight *f)
     pthread_mutex_unlock(&b->lock);
 }
 
-/* What a reason code of PUBACK, PUBREC or PUBCOMP means for the message. A code
- * that speaks of the broker's state, and not of the message, is no verdict: the
- * same message will be taken another time. 3.4.2.1 allows two such codes, 0x91
- * and 0x97; the others are found in the field. What we do not know is a verdict,
- * for else one message could hold up all others for ever. */
+/* What a reason code of PUBACK, PUBREC or PUBCOMP means for the message. The core
+ * knows which ones may pass, and sends the message again later (hold.c). Those that
+ * speak of what is under way are no verdict: fewer messages at a time will be taken.
+ * What we do not know is a verdict, for else one message could hold up its topic for
+ * ever. */
 enum verdict {
     VERDICT_TAKEN,
-    VERDICT_REFUSED,
+    VERDICT_REFUSED, /* now, or for good */
     VERDICT_NONE,
 };
 
@@ -37,13 +37,10 @@ static enum verdict verdict_of(int reason)
     switch (reason) {
     case 0x92: /* packet identifier not found: a PUBCOMP, hence PUBREC was good */
         return VERDICT_TAKEN;
-    case 0x88: /* server unavailable */
-    case 0x89: /* server busy */
     case 0x8B: /* server shutting down */
     case 0x91: /* packet identifier in use: its session knows more than ours */
     case 0x93: /* receive maximum exceeded */
-    case 0x96: /* message rate too high */
-    case 0x97: /* quota exceeded */
+    case 0x97: /* quota exceeded: of what is under way, or another */
         return VERDICT_NONE;
     default:
         return reason >= 0x80 ? VERDICT_REFUSED : VERDICT_TAKEN;
@@ -80,15 +77,37 @@ static void put_off(struct flight *f, const char *why)
     pthread_cond_broadcast(&b->work);
 }
 
+/* A quota is not that of what is under way if it is exceeded by a single message; that may be
+ * one of the session all the same, so REFUSALS_MAX in a row are put off. */
+static bool is_other_quota(const struct connection *c, int reason)
+{
+    return reason == 0x97 && c->window == 1 &&
+           (!c->session_present || c->refusals + 1 < REFUSALS_MAX);
+}
+
+static void refuse(struct flight *f, uint8_t reason)
+{
+    struct connection *c = f->conn;
+    const uint32_t refusals = reason == 0x97 ? c->refusals + 1 : 0;
+    if (bridge_may_pass(reason))
+        paho_custody_drop(f); /* it is published anew */
+    paho_settle(f, reason);
+    c->refusals = refusals;
+}
+
 static void publish_failed(struct flight *f, int code, int reason)
 {
     struct broker *b = f->conn->broker;
     pthread_mutex_lock(&b->lock);
     const enum verdict verdict = verdict_of(reason);
-    if (verdict == VERDICT_NONE)
+    if (is_other_quota(f->conn, reason))
+        refuse(f, (uint8_t)reason);
+    else if (verdict == VERDICT_NONE)
         put_off(f, MQTTReasonCode_toString((enum MQTTReasonCodes)reason));
+    else if (verdict == VERDICT_REFUSED)
+        refuse(f, (uint8_t)reason);
     else if (reason >= 0x80)
-        paho_settle(f, verdict == VERDICT_TAKEN ? 0 : (uint8_t)reason);
+        paho_settle(f, 0);
     else if (f->qos == 0)
         paho_settle(f, 0); /* at most once */
     else if (f->state == FLIGHT_SENT && code == MQTTASYNC_OPERATION_INCOMPLETE)

@@ -81,6 +81,8 @@ struct lane_sums {
     uint64_t waiting;
     uint64_t bytes;
     uint32_t suspects;
+    uint32_t held;
+    bool disordered;
 };
 
 /* Whether somebody will ask the disk for what goes next. */
@@ -99,10 +101,11 @@ static void lane(const struct bridge *b, struct sums *sums, const struct queue *
     for (const struct message *m = q->head; m != NULL; m = m->next) {
         const bool suspect = suspect_is(&m->suspicion);
         /* What is under way comes first, but for what is tried alone. */
-        assert(q->newest || first == NULL || !m->published || suspect);
-        if (!m->published && !suspect && (first == NULL || q->newest))
+        assert(q->newest || first == NULL || !m->published || suspect || all->disordered);
+        if (!m->published && !m->held && !suspect && (first == NULL || q->newest))
             first = m;
         all->suspects += suspect;
+        all->held += m->held;
         all->inflight += m->published && m->qos > 0;
         all->inflight0 += m->published && m->qos == 0;
         all->qos0 += m->qos == 0;
@@ -119,7 +122,8 @@ static void lane(const struct bridge *b, struct sums *sums, const struct queue *
 
 static void uplink(const struct bridge *b, struct sums *sums, const struct upstream *u)
 {
-    struct lane_sums all = {0};
+    uint32_t held = 0;
+    struct lane_sums all = {.disordered = u->disordered};
     for (const struct lane *l = u->lanes; l != NULL; l = l->next) {
         lane(b, sums, &l->queue, &all);
         if (l != &u->backlog)
@@ -134,6 +138,12 @@ static void uplink(const struct bridge *b, struct sums *sums, const struct upstr
     for (const struct filter *f = u->filters_first; f != NULL; f = f->all_next)
         all.suspects += suspect_is(&f->suspicion);
     assert(u->suspects == all.suspects);
+    for (const struct hold *h = u->holds; h != NULL; h = h->next) {
+        assert(h->message->held && u->disordered);
+        block(sums, sizeof(*h));
+        held++;
+    }
+    assert(held == u->hold_count && held <= all.held);
     assert(!u->trying || all.inflight + all.inflight0 + u->sync_open == 1);
     sums->waiting += u->missing;
     sums->waiting -= u->untracked;

@@ -10,6 +10,7 @@
  *   permit.c      which topics sensors may use: of these, and of so many levels
  *   connect.c     CONNECT with its will dialogue, DISCONNECT, PINGREQ, loss
  *   uplink.c      REGISTER and PUBLISH from sensors, and on to the broker
+ *   hold.c        messages that the broker does not take now
  *   suspect.c     what the broker hangs up on is found, and set aside
  *   lanes.c       which queue to the broker, and which message goes next
  *   subscribe.c   SUBSCRIBE, UNSUBSCRIBE, and their like at the broker
@@ -23,6 +24,7 @@
  *   budget.c      new clients and writes that one peer may cause
  *   expire.c      sessions that end by themselves, or make room for others
  *   outage.c      clients that are let go when the broker is away for long
+ *   hold.c        messages that the broker does not take now
  *   custody.c     the copies of a message until the disk has decided about all of them
  *   await.c       what is to be said once the disk has something
  *   air.c         frames on their way out, at the pace the link carries
@@ -130,6 +132,16 @@ enum proof {
     PROOF_SENDS = 4,   /* or has sent one */
 };
 
+/* ---- what the broker does not take now: see hold.c ----------------------------- */
+
+struct hold {
+    struct hold *next; /* of the connection */
+    struct message *message;
+    uint64_t since_ms; /* when it was refused first */
+    uint64_t due_ms;   /* when it goes again */
+    uint8_t tries;
+};
+
 /* ---- queues ------------------------------------------------------------------ */
 
 struct message {
@@ -152,6 +164,7 @@ struct message {
     bool published; /* to the broker: handed over, undecided */
     bool sent;      /* to a sensor: it went out before, DUP is due; to the broker: it was handed
                      * over in an earlier connection */
+    bool held;      /* to the broker: it goes again later, or waits behind one that does: hold.c */
     struct suspicion suspicion; /* to the broker, QoS 1 and 2 */
     uint8_t payload[];
 };
@@ -480,6 +493,9 @@ struct upstream {
     bool trying;          /* what is under way is one suspect, and nothing else */
     bool careful;         /* the next CONNECT asks the driver to repeat nothing by itself */
     uint32_t suspects;    /* messages and filters */
+    struct hold *holds;   /* messages that go again later */
+    uint32_t hold_count;
+    bool disordered; /* what is under way may be behind what waits */
 
     /* while it is down */
     uint32_t attempts;   /* since the last time it was of use */
@@ -981,6 +997,16 @@ void suspect_proof(struct upstream *u, enum proof proof);
 /* Whether nothing else may be handed over; a suspect whose turn it is, is. */
 bool suspect_pump(struct bridge *b, struct upstream *u);
 
+/* ---- hold.c ---------------------------------------------------------------------- */
+
+/* The broker has refused it with such a code. False: it has done so for too long. */
+bool hold_message(struct bridge *b, struct upstream *u, struct message *m, uint8_t code);
+/* Call before a message is removed, held or not: those behind it may go. */
+void hold_clear(struct bridge *b, struct upstream *u, struct message *m);
+bool hold_blocks(const struct upstream *u, const struct message *m); /* one before it is held */
+/* Hands over what is due again. True: so much is held that nothing else is to go. */
+bool hold_pump(struct bridge *b, struct upstream *u);
+
 /* ---- lanes.c ---------------------------------------------------------------------- */
 
 void lanes_init(struct bridge *b); /* before any of these */
@@ -1014,7 +1040,7 @@ void lanes_recount(struct bridge *b, struct upstream *u);
 struct queue *lanes_next(struct bridge *b, struct upstream *u);
 void lanes_advance(struct queue *q);                 /* next_out is taken */
 void lanes_kept(struct queue *q, struct message *m); /* it has come to memory */
-void lanes_rewind(struct queue *q);                  /* none is handed over */
+void lanes_rewind(struct queue *q); /* next_out is the first one that may go, again */
 /* Whether the broker may have some of a QoS 2 message by its session: it was handed over in an
  * earlier connection, or may have been before a restart, and is not now. */
 bool lanes_are_undecided(const struct bridge *b, const struct upstream *u);

@@ -357,12 +357,17 @@ struct queue *lanes_next(struct bridge *b, struct upstream *u)
     return live;
 }
 
+static bool is_passed_over(const struct message *m)
+{
+    return m->published || m->held || suspect_is(&m->suspicion);
+}
+
 void lanes_advance(struct queue *q)
 {
     struct message *m = q->next_out;
     do
         m = q->newest ? m->prev : m->next;
-    while (m != NULL && (m->published || suspect_is(&m->suspicion)));
+    while (m != NULL && is_passed_over(m));
     q->next_out = m;
 }
 
@@ -375,7 +380,7 @@ void lanes_kept(struct queue *q, struct message *m)
 void lanes_rewind(struct queue *q)
 {
     q->next_out = q->newest ? q->tail : q->head;
-    if (q->next_out != NULL && suspect_is(&q->next_out->suspicion))
+    if (q->next_out != NULL && is_passed_over(q->next_out))
         lanes_advance(q);
 }
 
@@ -443,7 +448,8 @@ struct message *lanes_find_published(struct upstream *u, uint64_t seq)
     for (struct lane *l = u->lanes; l != NULL; l = l->next) {
         const struct queue *q = &l->queue;
         struct message *m = q->newest ? q->tail : q->head;
-        while (m != NULL && m->seq != seq && (q->newest || u->suspects > 0 || m->published))
+        const bool all = q->newest || u->suspects > 0 || u->disordered;
+        while (m != NULL && m->seq != seq && (all || m->published))
             m = q->newest ? m->prev : m->next;
         if (m != NULL && m->seq == seq)
             return m;

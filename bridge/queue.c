@@ -95,7 +95,7 @@ static void make_room(struct bridge *b, struct queue *q)
     }
     q->next_out = NULL;
     for (struct message *m = q->head; m != NULL; m = m->next)
-        if (!m->published && !suspect_is(&m->suspicion))
+        if (!m->published && !m->held && !suspect_is(&m->suspicion))
             q->next_out = m;
 }
 

@@ -63,7 +63,7 @@ static struct message *next_message(const struct upstream *u, bool any)
             if (is_tried(u, &m->suspicion, PROOF_MESSAGE, any) &&
                 (next == NULL || m->seq < next->seq))
                 next = m;
-            if (!l->queue.newest && !m->sent && !m->published)
+            if (!l->queue.newest && !u->disordered && !m->sent && !m->published)
                 break; /* those behind were never handed over */
         }
     return next;

@@ -663,11 +663,11 @@ void uplink_failed(struct bridge *b, const struct await *a)
     if (m == NULL && !on_disk)
         return; /* the broker has it */
     lanes_left(b, u, q, a->topic, a->bytes);
-    if (m != NULL)
+    if (m != NULL) {
         suspect_clear(u, &m->suspicion);
-    if (m != NULL)
+        hold_clear(b, u, m);
         queue_remove(b, q, m);
-    else
+    } else
         q->on_disk--;
     account_up(b, a->session, a->class, a->link,
                (struct bridge_account){.accepted = 0 - 1ull, .queued = 0 - 1ull});
@@ -696,6 +696,7 @@ static void settle(struct bridge *b, struct upstream *u, struct message *m, uint
     struct queue *q = m->queue;
     outcome.queued = 0 - 1ull;
     suspect_clear(u, &m->suspicion);
+    hold_clear(b, u, m);
     account_up(b, m->session, m->class, m->link, outcome);
     account_bytes(b, m->class, 0 - (uint64_t)m->len);
     lanes_left(b, u, q, m->topic, m->len);
@@ -754,10 +755,13 @@ static void publish(struct bridge *b, struct upstream *u, struct message *m)
 static void hand_over(struct bridge *b, struct upstream *u)
 {
     struct queue *q;
-    const bool waits = suspect_pump(b, u);
+    const bool waits = suspect_pump(b, u) || hold_pump(b, u);
     while (!waits && (q = lanes_next(b, u)) != NULL) {
         struct message *m = q->next_out;
-        if (m->expires_ms != 0 && m->expires_ms <= b->now_ms)
+        if (hold_blocks(u, m)) {
+            m->held = true;
+            lanes_advance(q);
+        } else if (m->expires_ms != 0 && m->expires_ms <= b->now_ms)
             drop_expired(b, u, m);
         else
             publish(b, u, m);
@@ -903,6 +907,11 @@ void uplink_delivered(struct bridge *b, struct upstream *u, uint64_t seq, uint8_
     if (m->qos > 0)
         suspect_proof(u, PROOF_MESSAGE);
     const bool refused = code >= REFUSED;
+    if (m->qos > 0 && bridge_may_pass(code) && hold_message(b, u, m, code)) {
+        uplink_pump(b, u);
+        subscribe_pump(b, u);
+        return;
+    }
     if (refused)
         bridge_note(b, BRIDGE_NOTE_UP_REFUSED_BY_BROKER, clients_find_number(b, m->session),
                     name_bytes(m->topic), code);
@@ -934,5 +943,6 @@ void uplink_down(struct bridge *b, struct upstream *u)
         }
         lanes_rewind(&l->queue);
     }
+    u->disordered = u->holds != NULL;
     lanes_trim(b, u);
 }

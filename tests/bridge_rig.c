@@ -969,16 +969,23 @@ void rig_conn_down(struct rig *r, uint32_t number, uint8_t code)
 
 void rig_delivered(struct rig *r, uint64_t seq, uint8_t code)
 {
-    for (size_t i = 0; i < r->published_count; i++)
-        if (r->published[i].seq == seq && r->published[i].life == 0)
-            r->published[i].life = r->life;
-    for (size_t i = 0; i < r->taken_count; i++)
-        if (r->taken[i].seq == seq)
-            r->taken[i].settled = true;
     uint32_t conn = 0;
-    for (size_t i = 0; i < r->published_count; i++)
-        if (r->published[i].seq == seq)
-            conn = r->published[i].conn;
+    size_t kept = 0;
+    for (size_t i = 0; i < r->published_count; i++) {
+        struct published p = r->published[i];
+        if (p.seq == seq)
+            conn = p.conn;
+        const bool open = p.seq == seq && p.life == 0;
+        if (open && bridge_may_pass(code))
+            continue; /* the broker has not got it */
+        if (open)
+            p.life = r->life;
+        r->published[kept++] = p;
+    }
+    r->published_count = kept;
+    for (size_t i = 0; i < r->taken_count; i++)
+        if (r->taken[i].seq == seq && !bridge_may_pass(code))
+            r->taken[i].settled = true;
     rig_step(r, &(struct bridge_event){.type = BRIDGE_ON_DELIVERED,
                                        .delivered = {.conn = conn, .seq = seq, .code = code}});
 }
