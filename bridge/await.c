@@ -180,23 +180,23 @@ static bool is_refused(const struct bridge *b, const struct await *a, uint64_t t
 
 /* The broker has not been told that the message is ours: a new connection makes it
  * send it again. */
-static void send_again(struct bridge *b, const struct await *a, uint64_t failed)
+static void send_again(struct bridge *b, const struct await *a)
 {
     struct upstream *u = upstream_find(b, a->session);
     if (u != NULL) {
         overlaps_forget(b, u);
-        upstream_refused(b, u, failed);
+        upstream_refused(b, u, a->ticket);
     } else {
         accept(b, a); /* the session is gone, and nobody wants it */
     }
 }
 
-static void failed(struct bridge *b, const struct await *a, uint64_t ticket)
+static void failed(struct bridge *b, const struct await *a)
 {
     if (a->kind == AWAIT_SEND)
         say(b, a); /* what it waited for may be gone; else it waits again */
     else if (a->kind == AWAIT_ACCEPT)
-        send_again(b, a, ticket);
+        send_again(b, a);
     else if (has_message(a))
         uplink_failed(b, a);
     if (has_custody(a))
@@ -223,7 +223,7 @@ void await_failed(struct bridge *b, uint64_t ticket)
     while (refused != NULL) {
         struct await *a = refused;
         refused = a->next;
-        failed(b, a, ticket);
+        failed(b, a);
         release(b, a);
         arena_put(&b->arena, a);
     }

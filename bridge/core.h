@@ -498,13 +498,13 @@ struct upstream {
     bool disordered; /* what is under way may be behind what waits */
 
     /* while it is down */
-    uint32_t attempts;   /* since the last time it was of use */
-    uint32_t refusals;   /* times that the disk refused what came by it, since it took something */
-    uint64_t refused_at; /* the ticket of the last STORE_FAILED that did */
-    struct timer timer;  /* the next attempt; while it is made: the end of SUBSCRIBEs' patience;
+    uint32_t attempts; /* since the last time it was of use */
+    uint32_t refusals; /* times that the disk refused what came by it, since it took something */
+    uint64_t cut_at;   /* the last ticket before its last DISCONNECT: what came by it is answered */
+    struct timer timer; /* the next attempt; while it is made: the end of SUBSCRIBEs' patience;
                           * while it is up: something is to be looked at */
-    bool met;            /* it was up since the start, or since the sensor came */
-    bool awaited;        /* SUBSCRIBEs wait for it to be up */
+    bool met;           /* it was up since the start, or since the sensor came */
+    bool awaited;       /* SUBSCRIBEs wait for it to be up */
 
     /* from sensors */
     struct lane backlog;   /* of class 0: always there */
@@ -911,8 +911,8 @@ bool upstream_is_wanted(const struct session *s); /* it has an own one that is *
 /* A message that came by it cannot be kept: the broker is to send it again, later each
  * time in a row. */
 void upstream_cut(struct bridge *b, struct upstream *u);
-/* The same when the disk has refused it, with STORE_FAILED(failed). */
-void upstream_refused(struct bridge *b, struct upstream *u, uint64_t failed);
+/* The same when the disk has refused it: its ticket. */
+void upstream_refused(struct bridge *b, struct upstream *u, uint64_t ticket);
 void upstream_accepted(struct bridge *b, struct upstream *u); /* the disk has taken one */
 /* A SUBSCRIBE waits for it to be up, but not for long. */
 void upstream_await(struct bridge *b, struct upstream *u);

@@ -218,6 +218,7 @@ static void gone(struct bridge *b, struct upstream *u)
 
 static void disconnect(struct bridge *b, struct upstream *u, bool forget, bool with_will)
 {
+    u->cut_at = b->seq;
     bridge_emit(b, &(struct bridge_action){
                        .type = BRIDGE_DO_DISCONNECT,
                        .disconnect = {.conn = u->conn, .forget = forget, .with_will = with_will}});
@@ -232,6 +233,7 @@ void upstream_cut(struct bridge *b, struct upstream *u)
     if (u->refusals < ATTEMPTS_MAX)
         u->refusals++;
     if (u->state == UPSTREAM_DOWN) {
+        u->cut_at = b->seq;
         bridge_emit(b, &(struct bridge_action){.type = BRIDGE_DO_DISCONNECT,
                                                .disconnect = {.conn = u->conn}});
         upstream_settled(b, u);
@@ -243,12 +245,10 @@ void upstream_cut(struct bridge *b, struct upstream *u)
     next_turn(b);
 }
 
-void upstream_refused(struct bridge *b, struct upstream *u, uint64_t failed)
+void upstream_refused(struct bridge *b, struct upstream *u, uint64_t ticket)
 {
-    if (u->refused_at == failed)
-        return; /* one cut answers all its messages */
-    u->refused_at = failed;
-    upstream_cut(b, u);
+    if (ticket > u->cut_at)
+        upstream_cut(b, u); /* which answers all that came by it */
 }
 
 void upstream_accepted(struct bridge *b, struct upstream *u)
