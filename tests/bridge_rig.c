@@ -91,7 +91,12 @@ struct conn {
     bool transient; /* which goes with the connection */
     uint32_t attempt;
     uint16_t window;
-    uint64_t unanswered; /* token of its last message, until ACCEPT or DISCONNECT */
+};
+
+/* A message of the broker, until ACCEPT or DISCONNECT. */
+struct unanswered {
+    uint64_t token;
+    uint32_t conn;
 };
 #define LOST UINT32_MAX /* the life of one that became undecided with its connection */
 
@@ -122,6 +127,8 @@ struct rig {
     size_t taken_count;
     struct owed *owed;
     size_t owed_count;
+    struct unanswered *unanswered;
+    size_t unanswered_count;
     const char *frame_from; /* the peer whose frame is being fed */
     uint64_t message_token;
     bool restarting;
@@ -647,9 +654,9 @@ static void accepted(struct rig *r, uint64_t token)
 {
     if (token == 0)
         fail(r, "no token is accepted");
-    for (size_t i = 0; i < r->conn_count; i++)
-        if (r->conns[i].unanswered == token)
-            r->conns[i].unanswered = 0;
+    for (size_t i = r->unanswered_count; i-- > 0;)
+        if (r->unanswered[i].token == token)
+            r->unanswered[i] = r->unanswered[--r->unanswered_count];
     for (size_t i = r->owed_count; i-- > 0;) {
         const struct owed *o = &r->owed[i];
         if (o->token != token)
@@ -678,9 +685,12 @@ static void connect(struct rig *r, const struct bridge_action *a)
 static void disconnect(struct rig *r, const struct bridge_action *a)
 {
     struct conn *conn = conn_of(r, a->disconnect.conn);
-    if (!conn->up && !conn->wanted && conn->unanswered == 0)
+    const size_t before = r->unanswered_count;
+    for (size_t i = r->unanswered_count; i-- > 0;)
+        if (r->unanswered[i].conn == a->disconnect.conn)
+            r->unanswered[i] = r->unanswered[--r->unanswered_count];
+    if (!conn->up && !conn->wanted && r->unanswered_count == before)
         fail(r, "DISCONNECT from nowhere");
-    conn->unanswered = 0;
     if (a->disconnect.forget)
         conn->kept = false;
     conn->up = conn->wanted = false;
@@ -749,8 +759,11 @@ static void check_owed(struct rig *r)
 void rig_step(struct rig *r, const struct bridge_event *event)
 {
     if (event->type == BRIDGE_ON_MESSAGE) {
-        conn_of(r, event->message.conn)->unanswered = event->message.token;
         r->message_token = event->message.token;
+        r->unanswered = grown(r->unanswered, r->unanswered_count, sizeof(*r->unanswered));
+        r->unanswered[r->unanswered_count] =
+            (struct unanswered){.token = event->message.token, .conn = event->message.conn};
+        r->unanswered_count += event->message.token != 0;
     }
     bridge_step(r->bridge, r->now_ms, event);
     r->message_token = 0;
@@ -1087,6 +1100,7 @@ void rig_restart(struct rig *r, bool committed)
     }
     r->fetch_count = 0;
     r->owed_count = 0;
+    r->unanswered_count = 0;
     for (uint32_t i = 0; i < r->conn_count; i++) {
         if (r->conns[i].up)
             undecide(r, i);
@@ -1188,6 +1202,7 @@ void rig_free(struct rig *r)
     free(r->published);
     free(r->taken);
     free(r->owed);
+    free(r->unanswered);
     munmap(r->memory, r->size);
     free(r);
 }
