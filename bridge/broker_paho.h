@@ -60,10 +60,11 @@
 #define PROTOCOL_3_1_1 4u
 
 enum refusal {
-    REFUSED_TOPIC = 0x90,  /* MQTT 5, 3.4.2.1: topic name invalid */
-    REFUSED_SIZE = 0x95,   /* 4.13: packet too large */
-    REFUSED_QUOTA = 0x97,  /* quota exceeded */
-    REFUSED_RETAIN = 0x9A, /* retain not supported */
+    REFUSED_TOPIC = 0x90,    /* MQTT 5, 3.4.2.1: topic name invalid */
+    REFUSED_SIZE = 0x95,     /* 4.13: packet too large */
+    REFUSED_QUOTA = 0x97,    /* quota exceeded */
+    REFUSED_RETAIN = 0x9A,   /* retain not supported */
+    REFUSED_WILDCARD = 0xA2, /* wildcard subscriptions not supported */
 };
 
 struct command {
@@ -196,6 +197,7 @@ struct connection {
     uint8_t code; /* of a refusal, as MQTT 5 has it; 0: none */
     uint8_t max_qos;
     bool can_retain;
+    bool can_wildcard;
     bool can_name;                /* messages with the identifiers of subscriptions */
     uint32_t max_packet;          /* 0: no limit */
     uint16_t keepalive_s;         /* as it was asked for */

@@ -79,6 +79,7 @@ static void connected(struct connection *c, bool session_present, const MQTTProp
     c->can_name = c->handle_protocol == PROTOCOL_5 &&
                   property(said, MQTTPROPERTY_CODE_SUBSCRIPTION_IDENTIFIERS_AVAILABLE, 1) != 0;
     c->can_retain = property(said, MQTTPROPERTY_CODE_RETAIN_AVAILABLE, 1) != 0;
+    c->can_wildcard = property(said, MQTTPROPERTY_CODE_WILDCARD_SUBSCRIPTION_AVAILABLE, 1) != 0;
     c->max_packet = property(said, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, 0);
     /* Paho 1.3.12 does not obey it by itself, and a broker that hears nothing for longer
      * publishes the will of a sensor that is well: this connection is made anew at once. */

@@ -8,6 +8,7 @@
 #define QOS0_IN_PAHO        500u /* QoS 0 messages in Paho's queue before we wait */
 #define REFUSALS_MAX        10u  /* of single messages, before the session is given up */
 #define PACKET_OVERHEAD     24u  /* of a PUBLISH without topic, payload and user properties */
+#define FILTER_OVERHEAD     16u  /* of a SUBSCRIBE or UNSUBSCRIBE without the filter */
 #define USER_PROPERTIES_MAX 128u /* octets of all of them */
 #define LATE_MS             1000 /* a message that waited so long is late */
 
@@ -407,13 +408,26 @@ void paho_do_publish(struct broker *b, const struct command *command)
         publish_not_taken(c, f, rc);
 }
 
+/* The same for SUBSCRIBE. What could not be asked for need not be ended either. */
+static uint8_t check_subscribe(const struct connection *c, const struct command *command,
+                               const char *filter)
+{
+    if (c->max_packet != 0 && command->text_len + FILTER_OVERHEAD > c->max_packet)
+        return REFUSED_SIZE;
+    if (!c->can_wildcard && strpbrk(filter, "+#") != NULL)
+        return REFUSED_WILDCARD;
+    return 0;
+}
+
 void paho_do_subscribe(struct broker *b, const struct command *command)
 {
     const char *filter = (const char *)broker_mail_at(&b->working, command->text);
     struct flight *f = NULL;
+    uint8_t refusal = 0;
     pthread_mutex_lock(&b->lock);
     struct connection *c = paho_find_connection(b, command->conn);
     if (c != NULL && c->state == CONNECTION_UP && c->wanted) {
+        refusal = check_subscribe(c, command, filter);
         f = paho_take_flight(c, command->type == BRIDGE_DO_SUBSCRIBE ? FLIGHT_SUBSCRIBE
                                                                      : FLIGHT_UNSUBSCRIBE);
         f->request = command->request;
@@ -421,6 +435,10 @@ void paho_do_subscribe(struct broker *b, const struct command *command)
     pthread_mutex_unlock(&b->lock);
     if (f == NULL)
         return; /* the core asks again after BROKER_UP */
+    if (refusal != 0) {
+        report_answer(f, command->type == BRIDGE_DO_SUBSCRIBE ? refusal : 0);
+        return;
+    }
     MQTTAsync_callOptions o = answer_to(f);
     o.subscribeOptions.retainHandling = command->wants_retained ? 0 : 2;
     if (command->type == BRIDGE_DO_SUBSCRIBE && c->can_name && command->id != 0)

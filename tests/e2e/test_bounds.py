@@ -275,5 +275,21 @@ def test_without_mqtt_5_a_packet_that_is_too_large_is_not_read(env):
     assert bridge.status()["broker"]["oversized"] == 2
 
 
+def test_a_subscription_that_is_too_large_for_the_broker_is_not_sent(env):
+    """CONNACK of MQTT 5 says so: nobody is cut off over it."""
+    port = free_port(socket.SOCK_DGRAM)
+    broker = env.broker("max_packet_size 300")
+    watcher = env.watcher(broker, "reading")
+    bridge = env.bridge(env.config(broker, udp_link(port)))
+    bridge.wait_for_status(lambda s: s["broker_up"], "the broker is connected")
+    odd = mqttsn.Device(port, "odd")
+    odd.connect()
+    answer = odd.ask(mqttsn.subscribe(1, "x" * 330, 1), "SUBACK", 1)
+    assert answer["code"] == mqttsn.NOT_SUPPORTED, answer
+    env.run("snpub", "-p", port, "-i", "good", "-t", "reading", "-q", 1, "-m", "1")
+    watcher.wait_for(1)
+    assert bridge.note("broker_refused_filter") == 1 and bridge.note("broker_lost") == 0
+
+
 if __name__ == "__main__":
     main()
